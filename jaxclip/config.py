@@ -1,0 +1,201 @@
+"""What a checkpoint is: frozen descriptions of both towers and of the preprocessing they were trained with.
+
+Where checkpoints differ there is no default: a wrong activation or resize mode is silent, so it has to be said.
+"""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, get_args
+
+Activation = Literal["gelu", "quick_gelu", "gelu_tanh"]
+"""`gelu` is the erf form (OpenCLIP's default), `quick_gelu` is x * sigmoid(1.702 x) (OpenAI, DFN, some MetaCLIP)."""
+
+Interpolation = Literal["bicubic", "bilinear", "nearest"]
+ResizeMode = Literal["shortest", "squash", "longest"]
+VisionPool = Literal["class", "mean"]
+TextPool = Literal["argmax", "eos", "last", "first"]
+
+
+def _check_choice(owner: str, field: str, value: str, choices: Any) -> None:
+    if value not in get_args(choices):
+        raise ValueError(f"{owner}.{field} must be one of {', '.join(get_args(choices))}; got {value!r}.")
+
+
+def _check_positive(owner: str, **sizes: int) -> None:
+    for field, value in sizes.items():
+        if not isinstance(value, int) or value < 1:
+            raise ValueError(f"{owner}.{field} must be a positive integer; got {value!r}.")
+
+
+def _check_heads(owner: str, width: int, n_heads: int) -> None:
+    if width % n_heads:
+        raise ValueError(f"{owner}.width must be a multiple of n_heads; got width {width} with {n_heads} heads.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class VisionConfig:
+    """The image tower.
+
+    `n_heads` is OpenCLIP's `width // head_width`, `mlp_dim` its `int(width * mlp_ratio)`. `pool` says what the final
+    LayerNorm reads: the class token, or the mean over patch tokens (CLIPA). `layer_scale` and `ln_pre` say whether
+    those weights exist. Sizes are (height, width) in pixels.
+    """
+
+    image_size: tuple[int, int]
+    patch_size: tuple[int, int]
+    width: int
+    n_layers: int
+    n_heads: int
+    mlp_dim: int
+    embed_dim: int
+    activation: Activation
+    pool: VisionPool = "class"
+    ln_pre: bool = True
+    layer_scale: bool = False
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        for field in ("image_size", "patch_size"):
+            height, width = (int(n) for n in getattr(self, field))
+            object.__setattr__(self, field, (height, width))
+            _check_positive("VisionConfig", **{field: min(height, width)})
+        _check_positive(
+            "VisionConfig", width=self.width, n_layers=self.n_layers, n_heads=self.n_heads, mlp_dim=self.mlp_dim,
+            embed_dim=self.embed_dim,
+        )  # fmt: skip
+        _check_heads("VisionConfig", self.width, self.n_heads)
+        _check_choice("VisionConfig", "activation", self.activation, Activation)
+        _check_choice("VisionConfig", "pool", self.pool, VisionPool)
+        if min(self.grid) < 1:
+            raise ValueError(f"image_size {self.image_size} is smaller than one patch {self.patch_size}.")
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.n_heads
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Patches down and across; what does not fill a patch is cut off at the bottom and right, as a strided
+        convolution does."""
+        return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
+
+    @property
+    def n_tokens(self) -> int:
+        return 1 + self.grid[0] * self.grid[1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextConfig:
+    """The text tower. `pool` says which token is the text: the one with the highest id (`argmax`), the first `eos_id`,
+    the last position or the first. `causal` is False for CLIPA. Sequences shorter than `context` are padded with
+    `pad_id`; `pad_mask` hides padding from attention."""
+
+    context: int
+    vocab_size: int
+    width: int
+    n_layers: int
+    n_heads: int
+    mlp_dim: int
+    embed_dim: int
+    activation: Activation
+    causal: bool = True
+    pool: TextPool = "argmax"
+    pad_id: int = 0
+    eos_id: int | None = None
+    pad_mask: bool = False
+    layer_scale: bool = False
+    projection: Literal["linear", "linear_bias", "none"] = "linear"
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        _check_positive(
+            "TextConfig", context=self.context, vocab_size=self.vocab_size, width=self.width, n_layers=self.n_layers,
+            n_heads=self.n_heads, mlp_dim=self.mlp_dim, embed_dim=self.embed_dim,
+        )  # fmt: skip
+        _check_heads("TextConfig", self.width, self.n_heads)
+        _check_choice("TextConfig", "activation", self.activation, Activation)
+        _check_choice("TextConfig", "pool", self.pool, TextPool)
+        if self.pool == "eos" and self.eos_id is None:
+            raise ValueError("TextConfig.pool 'eos' needs eos_id, the id of the tokenizer's end-of-text token.")
+        if self.projection == "none" and self.width != self.embed_dim:
+            raise ValueError(f"without a projection, text width {self.width} must equal embed_dim {self.embed_dim}.")
+
+    @property
+    def head_dim(self) -> int:
+        return self.width // self.n_heads
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreprocessConfig:
+    """From a decoded image to the tower's input: resize, crop, convert to RGB, scale to [0, 1], normalise.
+
+    `size` is (height, width). `shortest` resizes the shortest side and crops the centre, `squash` resizes both sides,
+    `longest` resizes the longest side and pads with `fill`.
+    """
+
+    size: tuple[int, int]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    interpolation: Interpolation
+    resize_mode: ResizeMode
+    fill: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", (int(self.size[0]), int(self.size[1])))
+        for field in ("mean", "std"):
+            values = tuple(float(x) for x in getattr(self, field))
+            if len(values) != 3:
+                raise ValueError(f"PreprocessConfig.{field} needs one number per channel; got {values}.")
+            object.__setattr__(self, field, values)
+        if min(self.std) <= 0:
+            raise ValueError(f"PreprocessConfig.std must be positive; got {self.std}.")
+        _check_positive("PreprocessConfig", size=min(self.size))
+        _check_choice("PreprocessConfig", "interpolation", self.interpolation, Interpolation)
+        _check_choice("PreprocessConfig", "resize_mode", self.resize_mode, ResizeMode)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipConfig:
+    """A whole checkpoint. `text` is None where the text tower is not one of ours (Hugging Face text models);
+    `text_missing` then says why."""
+
+    name: str
+    vision: VisionConfig
+    text: TextConfig | None
+    preprocess: PreprocessConfig
+    text_missing: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.text and self.text.embed_dim != self.vision.embed_dim:
+            raise ValueError(
+                f"both towers must end in one space; got vision embed_dim {self.vision.embed_dim} and text embed_dim "
+                f"{self.text.embed_dim}."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types; `from_dict` is its inverse."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "ClipConfig":
+        text = fields["text"]
+        return cls(
+            name=fields["name"],
+            vision=VisionConfig(**fields["vision"]),
+            text=None if text is None else TextConfig(**text),
+            preprocess=PreprocessConfig(**fields["preprocess"]),
+            text_missing=fields.get("text_missing"),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compute:
+    """How the towers calculate. Whatever is chosen, LayerNorm statistics, softmax, the pooled residual stream and every
+    contribution accumulate in float32.
+
+    `dtype` is what activations and weights are multiplied in. `precision` is how float32 products are formed on
+    hardware that can cut them short: `highest` is true float32, `tensorfloat32` and `default` are what GPUs and TPUs
+    do when nobody says otherwise. CPUs always calculate true float32.
+    """
+
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    precision: Literal["highest", "high", "default", "tensorfloat32"] = "highest"

@@ -1,0 +1,222 @@
+"""The embedding as a sum: the pytree that holds its terms, where the constants go, and how to reduce it.
+
+With G = diag(gamma) @ P, gamma and beta the final LayerNorm's weights and P the projection,
+
+    embedding = (z @ G) / sigma + k,      k = beta @ P - (mu / sigma) * (gamma @ P),      z = init + attn + mlp
+
+so a term x of z contributes x @ G / sigma, and k and the attention output biases are what `constants` places:
+
+* "spread" (the paper and its released code): each of the 2 * layers + 1 components gets an equal share of k; inside an
+  attention layer that share, and the layer's bias, are split evenly over its heads and tokens. Nothing is left over.
+* "separate": every term is centred by itself, (x - mean(x)) @ G / sigma, and `constant` holds beta @ P and the centred
+  biases.
+
+Source: arXiv:2310.05916, section 3.1 and appendix A.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxclip import ops
+
+Detail = Literal["full", "head", "token", "layer"]
+Constants = Literal["spread", "separate"]
+
+AXES: dict[Detail, tuple[str, ...]] = {
+    "full": ("layer", "head", "token"),
+    "head": ("layer", "head"),
+    "token": ("token",),
+    "layer": ("layer",),
+}
+"""Axes of `attn` between batch and embed, by detail."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Contributions:
+    """Additive terms of the image embedding, in units of the un-normalised embedding: `total()` is the embedding.
+
+    `attn` has the axes of `detail` between batch and embed: layer head token ("full"), layer head ("head"), token
+    ("token") or layer ("layer"). `constant` is zero when `constants` is "spread". A batch axis may be missing (means
+    over a data set) and the last axis may be texts instead of embed (after `project`).
+    """
+
+    init: Float[Array, "*batch embed"]
+    attn: Float[Array, "*terms embed"]
+    mlp: Float[Array, "*batch layer embed"]
+    constant: Float[Array, "*batch embed"]
+    detail: Detail = field(metadata={"static": True})
+    constants: Constants = field(metadata={"static": True})
+
+    def total(self) -> Float[Array, "*batch embed"]:
+        """The embedding: every term summed."""
+        return self.init + self.attn_total() + self.mlp.sum(-2) + self.constant
+
+    def attn_total(self) -> Float[Array, "*batch embed"]:
+        """All attention layers, heads and tokens together."""
+        # Axis by axis, innermost first: one long float32 sum over 100,000 terms would lose a digit.
+        total = self.attn
+        for _ in AXES[self.detail]:
+            total = total.sum(-2)
+        return total
+
+    def norm(self) -> Float[Array, "*batch"]:
+        """Euclidean norm of the embedding; of `total()`, so it needs the embed axis."""
+        return jnp.linalg.norm(self.total(), axis=-1)
+
+    def normalized(self) -> "Contributions":
+        """Every term divided by the embedding's norm, as the paper's released code stores them: `total()` has norm 1."""
+        norm = self.norm()
+
+        def divide(x: Float[Array, "*terms embed"]) -> Float[Array, "*terms embed"]:
+            return x / norm.reshape(norm.shape + (1,) * (x.ndim - norm.ndim))
+
+        return self._map(divide)
+
+    def reduce(self, detail: Detail) -> "Contributions":
+        """The same sum in less detail: "full" reduces to any other, "head" to "layer".
+
+        Raises:
+          ValueError: `detail` needs axes that were already summed.
+        """
+        here, wanted = AXES[self.detail], AXES[_choice("detail", detail, Detail)]
+        if not set(wanted) <= set(here):
+            raise ValueError(
+                f"detail {self.detail!r} cannot become {detail!r}: attn has axes {here}, {wanted} are needed. "
+                f"Ask the vision tower for detail={detail!r} or 'full'."
+            )
+        attn = self.attn
+        for name in reversed(here):
+            if name not in wanted:
+                attn = attn.sum(here.index(name) - len(here) - 1)
+        return replace(self, attn=attn, detail=detail)
+
+    def project(self, directions: Float[Array, "text embed"]) -> "Contributions":
+        """Direct effect of every term on every text: the last axis becomes text, and `total()` is embedding @ textsᵀ.
+
+        Args:
+          directions: text embeddings or any directions in the joint space; their scale is kept.
+        """
+        return self._map(lambda x: jnp.einsum("...e,se->...s", x, directions, precision="highest"))
+
+    def mean(self) -> "Contributions":
+        """Mean over the batch, which is the leading axis: what mean-ablation puts in a term's place."""
+        return self._map(lambda x: x.mean(0))
+
+    def _map(self, function) -> "Contributions":
+        init, attn, mlp, constant = (function(x) for x in (self.init, self.attn, self.mlp, self.constant))
+        return replace(self, init=init, attn=attn, mlp=mlp, constant=constant)
+
+
+def _choice(name: str, value: str, choices) -> str:
+    if value not in get_args(choices):
+        raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}; got {value!r}.")
+    return value
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Readout:
+    """The affine map from the pooled residual stream to the embedding: final LayerNorm, then projection."""
+
+    scale: Float[Array, "width"]
+    bias: Float[Array, "width"]
+    projection: Float[Array, "width embed"]
+    eps: float = field(metadata={"static": True})
+    precision: str = field(metadata={"static": True})
+
+    def embed(self, z: Float[Array, "batch width"]) -> Float[Array, "batch embed"]:
+        """LayerNorm(z) @ P."""
+        return self._dot(ops.layer_norm(z, self.scale, self.bias, self.eps), self.projection)
+
+    def linear(self, constants: Constants) -> Float[Array, "width embed"]:
+        """G, the linear part; for "separate" its columns are centred, which centres whatever is multiplied with it."""
+        g = self.scale[:, None] * self.projection
+        return g - g.mean(0) if constants == "separate" else g
+
+    def constant(self, z: Float[Array, "batch width"], constants: Constants) -> Float[Array, "batch embed"]:
+        """What is left of the embedding besides z @ G / sigma."""
+        beta = self._dot(self.bias, self.projection)
+        if constants == "separate":
+            return jnp.broadcast_to(beta, (len(z), len(beta)))
+        mean, sigma = ops.moments(z, self.eps)
+        return beta - mean / sigma * self._dot(self.scale, self.projection)
+
+    def sigma(self, z: Float[Array, "batch width"]) -> Float[Array, "batch 1"]:
+        return ops.moments(z, self.eps)[1]
+
+    def _dot(self, a: Array, b: Array) -> Array:
+        return jnp.matmul(a, b, precision=self.precision)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Terms:
+    """What one forward pass leaves behind: the terms of z, before the final LayerNorm is known.
+
+    `attn` is, by detail: values times pattern per layer, head and token ("full"); their sum over tokens ("head" and
+    "layer"); or already in the joint space, summed over layers and heads, before the division by sigma ("token").
+    """
+
+    z: Float[Array, "batch width"]
+    init: Float[Array, "batch width"]
+    attn: Float[Array, "..."]
+    mlp: Float[Array, "layer batch width"]
+
+
+def assemble(
+    terms: Terms,
+    readout: Readout,
+    output: tuple[Float[Array, "layer head head_dim width"], Float[Array, "layer width"]],
+    detail: Detail,
+    constants: Constants,
+) -> Contributions:
+    """Terms of z -> contributions to the embedding; the sum of what comes back is `readout.embed(terms.z)`.
+
+    Args:
+      terms: from a forward pass at the same `detail` and `constants`.
+      readout: the final LayerNorm and projection.
+      output: W_O and b_O of every layer, LayerScale multiplied in.
+    """
+    kernel, bias = output
+    n_layers, n_heads = kernel.shape[:2]
+    g = readout.linear(constants)
+    inverse = 1 / readout.sigma(terms.z)
+    rest = readout.constant(terms.z, constants)
+
+    def embed(spec: str, *operands: Array) -> Array:
+        return jnp.einsum(spec, *operands, precision=readout.precision)
+
+    # The order of a three-way product is picked from the shapes: W_O @ G first for many samples, last for few.
+    scaled = terms.attn * inverse.reshape(1, -1, *(1,) * (terms.attn.ndim - 2)) if detail != "token" else terms.attn
+    match detail:
+        case "full":
+            attn = embed("lbhtc,lhcw,we->blhte", scaled, kernel, g)
+        case "head":
+            attn = embed("lbhc,lhcw,we->blhe", scaled, kernel, g)
+        case "layer":
+            attn = embed("lbhc,lhcw,we->ble", scaled, kernel, g)
+        case "token":
+            attn = scaled * inverse[:, :, None]
+    init = embed("bw,we->be", terms.init * inverse, g)
+    mlp = embed("lbw,we->ble", terms.mlp * inverse, g)
+    biases = embed("bi,lw,we->ble", inverse, bias, g)
+
+    if constants == "separate":
+        return Contributions(init, attn, mlp, rest + biases.sum(1), detail, constants)
+    share = rest / (2 * n_layers + 1)
+    layer = biases + share[:, None]
+    match detail:
+        case "full":
+            attn = attn + (layer / (n_heads * attn.shape[-2]))[:, :, None, None]
+        case "head":
+            attn = attn + (layer / n_heads)[:, :, None]
+        case "layer":
+            attn = attn + layer
+        case "token":
+            attn = attn + (layer.sum(1) / attn.shape[-2])[:, None]
+    return Contributions(init + share, attn, mlp + share[:, None], jnp.zeros_like(init), detail, constants)

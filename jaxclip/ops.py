@@ -1,0 +1,75 @@
+"""Pure functions both towers are made of: arrays in, arrays out, no parameters of their own."""
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from jaxclip.config import Activation
+
+
+def layer_norm(
+    x: Float[Array, "*batch width"], scale: Float[Array, "width"], bias: Float[Array, "width"], eps: float
+) -> Float[Array, "*batch width"]:
+    """(x - mean) / sqrt(variance + eps) * scale + bias, in float32 whatever comes in."""
+    mean, sigma = moments(x, eps)
+    return (x.astype(jnp.float32) - mean) / sigma * scale.astype(jnp.float32) + bias.astype(jnp.float32)
+
+
+def moments(x: Float[Array, "*batch width"], eps: float) -> tuple[Float[Array, "*batch 1"], Float[Array, "*batch 1"]]:
+    """LayerNorm's mu and sigma of each vector; sigma has eps inside the root."""
+    x = x.astype(jnp.float32)
+    mean = x.mean(-1, keepdims=True)
+    # Two-pass variance: E[x^2] - E[x]^2 loses two digits in float32.
+    variance = jnp.square(x - mean).mean(-1, keepdims=True)
+    return mean, jnp.sqrt(variance + eps)
+
+
+def activate(x: Float[Array, "*batch neuron"], kind: Activation) -> Float[Array, "*batch neuron"]:
+    """The MLP's nonlinearity; the three kinds differ by up to 0.02, enough to spoil published numbers."""
+    match kind:
+        case "gelu":
+            return jax.nn.gelu(x, approximate=False)
+        case "quick_gelu":
+            return x * jax.nn.sigmoid(1.702 * x)
+        case "gelu_tanh":
+            return jax.nn.gelu(x, approximate=True)
+
+
+def pattern(
+    q: Float[Array, "batch query head head_dim"],
+    k: Float[Array, "batch token head head_dim"],
+    mask: Bool[Array, "#batch #query token"] | None,
+    precision: str,
+) -> Float[Array, "batch head query token"]:
+    """Softmaxed attention, in float32; rows sum to one. `mask` is True where a query may look."""
+    logits = jnp.einsum("bqhc,bthc->bhqt", q, k, precision=precision, preferred_element_type=jnp.float32)
+    logits = logits * q.shape[-1] ** -0.5
+    if mask is not None:
+        logits = jnp.where(mask[:, None], logits, -jnp.inf)
+    return jax.nn.softmax(logits, axis=-1)
+
+
+def patchify(
+    images: Float[Array, "batch height width channel"], patch: tuple[int, int]
+) -> Float[Array, "batch patch pixel"]:
+    """Cut images into patches, row by row; what does not fill a patch is cut off at the bottom and right.
+
+    A matrix product with the result is a convolution whose stride is its kernel size.
+    """
+    batch, height, width, channel = images.shape
+    rows, columns = height // patch[0], width // patch[1]
+    images = images[:, : rows * patch[0], : columns * patch[1]]
+    cut = images.reshape(batch, rows, patch[0], columns, patch[1], channel)
+    return cut.transpose(0, 1, 3, 2, 4, 5).reshape(batch, rows * columns, patch[0] * patch[1] * channel)
+
+
+def resize_positions(
+    positions: Float[Array, "token width"], grid: tuple[int, int], new_grid: tuple[int, int]
+) -> Float[Array, "new_token width"]:
+    """Position embeddings for another grid of patches: bicubic with antialiasing, the class token's left as it is."""
+    if grid == new_grid:
+        return positions
+    width = positions.shape[-1]
+    patches = positions[1:].astype(jnp.float32).reshape(*grid, width)
+    patches = jax.image.resize(patches, (*new_grid, width), method="cubic", antialias=True)
+    return jnp.concatenate([positions[:1], patches.reshape(-1, width).astype(positions.dtype)])

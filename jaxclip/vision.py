@@ -1,0 +1,223 @@
+"""The image tower: one forward pass that returns the embedding and every term it is the sum of."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from jaxclip import blocks, ops
+from jaxclip.blocks import Blocks, Norm, weight
+from jaxclip.config import Compute, VisionConfig
+from jaxclip.contributions import Constants, Contributions, Detail, Readout, Terms, assemble
+
+
+class Masks(NamedTuple):
+    """Zero-ablations of the forward pass itself; None leaves everything in place.
+
+    `heads` and `mlps` multiply what a head or MLP adds to the residual stream, so 0 removes and 1 keeps it. `tokens` is
+    False where a token may be attended to by nobody; under mean pooling such a patch is not pooled either.
+    """
+
+    heads: Float[Array, "layer head"] | Bool[Array, "layer head"] | None = None
+    mlps: Float[Array, "layer"] | Bool[Array, "layer"] | None = None
+    tokens: Bool[Array, "#batch token"] | Bool[Array, "token"] | None = None
+
+
+class VisionTransformer(nnx.Module):
+    """OpenCLIP's ViT. Calling it returns `embedding, contributions`, and the contributions sum to the embedding.
+
+    The module is a pytree: pass it through `jax.jit`, `jax.vmap` and `jax.grad` as it is.
+    """
+
+    def __init__(self, config: VisionConfig, rngs: nnx.Rngs, compute: Compute = Compute()):
+        std = config.width**-0.5
+        self.config, self.compute = config, compute
+        self.class_embedding = weight((config.width,), std, rngs)
+        self.positional_embedding = weight((config.n_tokens, config.width), std, rngs)
+        n_pixels = 3 * config.patch_size[0] * config.patch_size[1]
+        self.patch_embedding = weight((n_pixels, config.width), n_pixels**-0.5, rngs)
+        self.ln_pre = Norm(config.width) if config.ln_pre else None
+        self.blocks = Blocks(config, rngs)
+        self.ln_post = Norm(config.width)
+        self.projection = weight((config.width, config.embed_dim), std, rngs)
+
+    def __call__(
+        self,
+        images: Float[Array, "batch height width channel"],
+        *,
+        detail: Detail = "full",
+        constants: Constants = "spread",
+        heads: Float[Array, "layer head"] | Bool[Array, "layer head"] | None = None,
+        mlps: Float[Array, "layer"] | Bool[Array, "layer"] | None = None,
+        tokens: Bool[Array, "batch token"] | Bool[Array, "token"] | None = None,
+    ) -> tuple[Float[Array, "batch embed"], Contributions]:
+        """The embedding and its decomposition: `contributions.total()` equals the embedding.
+
+        Args:
+          images: normalised with the checkpoint's own mean and standard deviation, red first (`clip.preprocess`).
+          detail: which axes attention contributions keep: "full" (layer, head, token), "head", "token" or "layer". A
+            lower detail never builds a higher one, so it costs its own size in memory.
+          constants: "spread" as in the paper, or "separate"; see `jaxclip.contributions`.
+          heads: multiplies each head's output, for every token: zero-ablation where 0.
+          mlps: the same for MLPs.
+          tokens: False for tokens nobody may attend to.
+
+        Returns:
+          The un-normalised embedding, and its terms in the same units.
+
+        Raises:
+          ValueError: images or masks of another shape than the tower's, an unknown detail or convention.
+
+        Source: arXiv:2310.05916, section 3.1, equations 1 to 5.
+        """
+        masks = self._check(images, Masks(heads, mlps, tokens), detail, constants)
+        return _decompose(self, images, masks, detail=detail, constants=constants)
+
+    def embed(
+        self,
+        images: Float[Array, "batch height width channel"],
+        *,
+        heads: Float[Array, "layer head"] | Bool[Array, "layer head"] | None = None,
+        mlps: Float[Array, "layer"] | Bool[Array, "layer"] | None = None,
+        tokens: Bool[Array, "batch token"] | Bool[Array, "token"] | None = None,
+    ) -> Float[Array, "batch embed"]:
+        """The un-normalised embedding alone: the same forward pass, nothing collected. Arguments as for the call."""
+        return _embed(self, images, self._check(images, Masks(heads, mlps, tokens)))
+
+    def readout(self) -> Readout:
+        """The final LayerNorm and the projection, in float32."""
+        scale, bias, projection = (
+            x[...].astype(jnp.float32) for x in (self.ln_post.scale, self.ln_post.bias, self.projection)
+        )
+        return Readout(scale, bias, projection, self.config.eps, self.compute.precision)
+
+    def _check(self, images: Array, masks: Masks, detail: str = "full", constants: str = "spread") -> Masks:
+        for name, value, choices in (("detail", detail, Detail), ("constants", constants, Constants)):
+            if value not in choices.__args__:
+                raise ValueError(f"{name} must be one of {', '.join(choices.__args__)}; got {value!r}.")
+        expected = (*self.config.image_size, 3)
+        if images.ndim != 4 or images.shape[1:] != expected:
+            hint = " The channel axis comes last: images.transpose(0, 2, 3, 1)." if images.shape[1:2] == (3,) else ""
+            raise ValueError(
+                f"images must be [batch, {expected[0]}, {expected[1]}, 3]; got {list(images.shape)}.{hint} "
+                f"clip.preprocess makes them from pictures of any size."
+            )
+        if not jnp.issubdtype(images.dtype, jnp.floating):
+            raise ValueError(f"images must be normalised floats; got {images.dtype}. clip.preprocess makes them.")
+        layers, heads, tokens = self.config.n_layers, self.config.n_heads, self.config.n_tokens
+        shapes = ((layers, heads), (layers,), (tokens,))
+        for name, mask, shape in zip(Masks._fields, masks, shapes, strict=True):
+            batched = name == "tokens" and mask is not None and mask.shape == (len(images), tokens)
+            if mask is not None and mask.shape != shape and not batched:
+                raise ValueError(f"the mask {name} must have shape {shape}; got {mask.shape}.")
+        if masks.tokens is not None:
+            masks = masks._replace(tokens=jnp.atleast_2d(masks.tokens).astype(bool))
+        return masks
+
+
+@partial(jax.jit, static_argnames=("detail", "constants"))
+def _decompose(
+    vision: VisionTransformer, images: Array, masks: Masks, detail: Detail, constants: Constants
+) -> tuple[Array, Contributions]:
+    readout = vision.readout()
+    terms = forward(vision, images, masks, detail, readout.linear(constants))
+    return readout.embed(terms.z), assemble(terms, readout, vision.blocks.output(), detail, constants)
+
+
+@jax.jit
+def _embed(vision: VisionTransformer, images: Array, masks: Masks) -> Array:
+    return vision.readout().embed(forward(vision, images, masks).z)
+
+
+def tokens_in(vision: VisionTransformer, images: Array) -> Float[Array, "batch token width"]:
+    """The residual stream before the first block: class token and patches, placed, and normalised by ln_pre."""
+    config, compute = vision.config, vision.compute
+    patches = ops.patchify(images.astype(compute.dtype), config.patch_size)
+    kernel = vision.patch_embedding[...].astype(compute.dtype)
+    patches = jnp.einsum("btp,pw->btw", patches, kernel, precision=compute.precision)
+    first = jnp.broadcast_to(vision.class_embedding[...].astype(compute.dtype), (len(images), 1, config.width))
+    x = jnp.concatenate([first, patches], axis=1) + vision.positional_embedding[...].astype(compute.dtype)
+    if vision.ln_pre is None:
+        return x
+    return ops.layer_norm(x, vision.ln_pre.scale[...], vision.ln_pre.bias[...], config.eps).astype(compute.dtype)
+
+
+def forward(
+    vision: VisionTransformer,
+    images: Array,
+    masks: Masks = Masks(),
+    detail: Detail | None = None,
+    g: Float[Array, "width embed"] | None = None,
+) -> Terms:
+    """One pass over the blocks. Beside the residual stream x of all tokens it carries z, what the final LayerNorm will
+    read, in float32; z is the sum of the terms by construction, whatever dtype x is in.
+
+    Args:
+      detail: which attention terms to keep, none by default.
+      g: the readout's linear part, which "token" needs inside the scan.
+    """
+    config, compute = vision.config, vision.compute
+    pool, pool_pattern = _pooling(config.pool, masks.tokens, config.n_tokens, compute.precision)
+    visible = None if masks.tokens is None else masks.tokens[:, None, :]
+    layers = vision.blocks
+    kernels, biases = layers.output()
+
+    def step(carry, layer):
+        x, z, total = carry
+        block, kernel, bias, heads, alive = layer
+        q, k, v = blocks.project_in(block, x, config.eps, compute)
+        mixed = blocks.attend(q, k, v, visible, compute)
+        pattern = pool_pattern(q, k, visible)
+        if heads is not None:
+            mixed = mixed * heads[:, None].astype(mixed.dtype)
+            pattern = pattern * heads[:, None]
+        x = x + blocks.project_out(block, mixed, compute)
+        vectors = jnp.einsum("bht,bthc->bhc", pattern, v.astype(jnp.float32), precision=compute.precision)
+        z = z + jnp.einsum("bhc,hcw->bw", vectors, kernel, precision=compute.precision) + bias
+        added = blocks.mlp(block, x, config.activation, config.eps, compute)
+        if alive is not None:
+            added = added * alive.astype(added.dtype)
+        mlp = pool(added)
+        kept = vectors if detail in ("head", "layer") else None
+        if detail in ("full", "token"):
+            kept = pattern[..., None] * v.astype(jnp.float32).transpose(0, 2, 1, 3)
+        if detail == "token":
+            total = total + jnp.einsum("bhtc,hcw,we->bte", kept, kernel, g, precision=compute.precision)
+            kept = None
+        return (x + added, z + mlp, total), (kept, None if detail is None else mlp)
+
+    x = tokens_in(vision, images)
+    init = pool(x)
+    total = jnp.zeros((*x.shape[:2], config.embed_dim)) if detail == "token" else None
+    (_, z, total), (kept, mlp) = jax.lax.scan(
+        step, (x, init, total), (layers, kernels, biases, masks.heads, masks.mlps)
+    )
+    return Terms(z=z, init=init, attn=total if detail == "token" else kept, mlp=mlp)
+
+
+def _pooling(kind: str, visible: Bool[Array, "#batch token"] | None, n_tokens: int, precision: str):
+    """How z is read off the tokens, and which pattern that makes: the class token's row, or the mean over patches'."""
+    if kind == "class":
+
+        def pool(x):
+            return x[:, 0].astype(jnp.float32)
+
+        def pattern(q, k, mask):
+            return ops.pattern(q[:, :1], k, mask, precision)[:, :, 0]
+
+        return pool, pattern
+
+    share = jnp.ones((1, n_tokens)) if visible is None else visible.astype(jnp.float32)
+    share = share.at[:, 0].set(0)
+    share = share / share.sum(-1, keepdims=True)
+
+    def pool(x):
+        return (x.astype(jnp.float32) * share[:, :, None]).sum(1)
+
+    def pattern(q, k, mask):
+        return (ops.pattern(q, k, mask, precision) * share[:, None, :, None]).sum(2)
+
+    return pool, pattern
