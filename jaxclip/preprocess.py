@@ -1,0 +1,255 @@
+"""From photographs to the arrays a tower takes, on the host, with Pillow, in OpenCLIP's exact order: resize in the
+image's own mode, crop the centre, convert to RGB, scale to [0, 1], normalise.
+
+The order matters (palettes and alpha channels) and so does Pillow's antialiased resize: an on-device one differs by up
+to three grey levels.
+"""
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from jaxclip.config import PreprocessConfig
+
+ImageLike = Image.Image | str | Path | bytes | np.ndarray
+"""A Pillow image, a file's path, a file's bytes, or pixels `[height, width, 3]` as uint8."""
+
+_FILTERS = {
+    "bicubic": Image.Resampling.BICUBIC,
+    "bilinear": Image.Resampling.BILINEAR,
+    "nearest": Image.Resampling.NEAREST,
+}
+
+
+def preprocess(
+    images: ImageLike | Sequence[ImageLike], config: PreprocessConfig, *, apply_exif: bool | None = None
+) -> Float[np.ndarray, "batch height width channel"]:
+    """Normalised images, bit for bit what OpenCLIP's inference transform gives.
+
+    `unnormalize(preprocess(images, config), config)` are the resized and cropped pixels.
+
+    16-bit greyscale is the one exception: Pillow's conversion would turn everything above 255 white, so such images are
+    scaled to 8 bits first. Of an animation the first frame is taken.
+
+    Args:
+      images: one image or a list; a uint8 array `[batch, height, width, 3]` counts as a list.
+      config: the checkpoint's own preprocessing.
+      apply_exif: turn photographs the way their EXIF orientation says. OpenCLIP does not, and neither did the training
+        of any of its checkpoints, so None leaves them as stored and warns; False does so without a warning.
+
+    Raises:
+      FileNotFoundError: a path that does not exist.
+      ValueError: no images, or one that is broken, empty, too large or of a mode with no agreed white; naming it.
+    """
+    pixels, turned = [], []
+    for image, name in _named(images):
+        with _explained(name):
+            opened = _open(image)
+            if apply_exif is not False and _is_turned(opened):
+                turned.append(name)
+                opened = ImageOps.exif_transpose(opened) if apply_exif else opened
+            pixels.append(_to_pixels(_to_eight_bits(opened), config))
+    if not pixels:
+        raise ValueError("images is empty; pass at least one image.")
+    if turned and apply_exif is None:
+        warnings.warn(
+            f"{len(turned)} of {len(pixels)} images, first {turned[0]}, carry an EXIF orientation, which OpenCLIP "
+            "ignores: they are read as stored. Pass apply_exif=True to turn them, False to stop this warning.",
+            stacklevel=2,
+        )
+    return normalize(np.stack(pixels), config)
+
+
+def normalize(
+    pixels: UInt8[np.ndarray, "*batch height width channel"], config: PreprocessConfig
+) -> Float[np.ndarray, "*batch height width channel"]:
+    """`(pixels / 255 - mean) / std` per channel, in float32."""
+    scaled = pixels.astype(np.float32) / np.float32(255)
+    return (scaled - np.float32(config.mean)) / np.float32(config.std)
+
+
+def unnormalize(
+    images: Float[np.ndarray, "*batch height width channel"], config: PreprocessConfig
+) -> UInt8[np.ndarray, "*batch height width channel"]:
+    """Pixels from 0 to 255 again, for figures; `unnormalize(normalize(pixels)) == pixels`."""
+    scaled = np.asarray(images, np.float32) * np.float32(config.std) + np.float32(config.mean)
+    return np.clip(np.rint(scaled * 255), 0, 255).astype(np.uint8)
+
+
+def crop_box(size: tuple[int, int], config: PreprocessConfig) -> tuple[float, float, float, float]:
+    """Where the tower's input lies on the original image: left, top, right, bottom in the original's pixels.
+
+    A point `(x, y)` of the input, in fractions of its width and height, is `(left + x * (right - left),
+    top + y * (bottom - top))` of the original. With padding the box reaches beyond the image.
+
+    Args:
+      size: the original's width and height in pixels, as Pillow gives them (after turning, if EXIF was applied).
+      config: the checkpoint's own preprocessing.
+    """
+    (width, height), (left, top) = _geometry(size, config)
+    across, down = size[0] / width, size[1] / height
+    return left * across, top * down, (left + config.size[1]) * across, (top + config.size[0]) * down
+
+
+def check_images(images: Any, size: tuple[int, int]) -> None:
+    """Refuse what cannot be a batch of normalised images; looks at shape and dtype only, so it also works under jit.
+
+    Args:
+      images: what a tower was called with.
+      size: the (height, width) the tower takes.
+
+    Raises:
+      ValueError: wrong rank, channel order, size or dtype, saying how to put it right.
+    """
+    shape, wanted = tuple(images.shape), f"[batch, {size[0]}, {size[1]}, 3]"
+    if len(shape) != 4:
+        hint = " Add a batch axis: images[None]." if len(shape) == 3 else ""
+        raise ValueError(f"images must be {wanted}; got shape {shape}.{hint}")
+    if shape[3] != 3 and shape[1] == 3:
+        raise ValueError(
+            f"images must be {wanted}, channels last; got shape {shape}, channels first. "
+            "Use images.transpose(0, 2, 3, 1)."
+        )
+    if shape[1:] != (*size, 3):
+        raise ValueError(f"images must be {wanted}; got shape {shape}. Use clip.preprocess on the original images.")
+    if not np.issubdtype(images.dtype, np.floating) and str(images.dtype) not in ("bfloat16", "float16"):
+        raise ValueError(f"images must be normalised floats; got {images.dtype}. Use clip.preprocess.")
+
+
+def check_values(images: Float[np.ndarray, "batch height width channel"]) -> None:
+    """Refuse images whose values cannot be normalised pixels; reads them, so it is for arrays on the host.
+
+    Raises:
+      ValueError: NaN or infinity, or values so large that they must be unnormalised (0 to 255).
+    """
+    images = np.asarray(images, np.float32)
+    if not np.isfinite(images).all():
+        bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
+        raise ValueError(f"images must be finite; image {bad[0]} holds NaN or infinity ({bad.size} images in all).")
+    largest = np.abs(images).max(initial=0)
+    if largest > 20:  # the smallest std in use, 0.22, keeps normalised values below 5
+        raise ValueError(f"images must be normalised; got values up to {largest:g}. Use clip.preprocess on the pixels.")
+
+
+def _named(images: Any) -> Iterator[tuple[Any, str]]:
+    single = isinstance(images, (Image.Image, str, Path, bytes)) or getattr(images, "ndim", 4) < 4
+    if not single and not hasattr(images, "__iter__"):
+        raise ValueError(f"images must be an image, a path or a list of them; got {type(images).__name__}.")
+    for index, image in enumerate([images] if single else images):
+        path = image if isinstance(image, (str, Path)) else getattr(image, "filename", None)
+        yield image, str(path or f"image {index}")
+
+
+@contextmanager
+def _explained(name: str) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{name}: there is no such file.") from error
+    except Image.DecompressionBombError as error:
+        raise ValueError(
+            f"{name}: the image has more than twice Pillow's limit of {Image.MAX_IMAGE_PIXELS} pixels; if you trust "
+            "it, raise PIL.Image.MAX_IMAGE_PIXELS, or make it smaller."
+        ) from error
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{name}: this is no image that Pillow can read, or it is empty.") from error
+    except Exception as error:  # a damaged file can raise nearly anything from Pillow's parsers
+        raise ValueError(f"{name}: {error}") from error
+
+
+def _open(image: Any) -> Image.Image:
+    if isinstance(image, (str, Path, bytes)):
+        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
+            opened.load()
+    elif isinstance(image, Image.Image):
+        opened = image
+        opened.load()
+    elif hasattr(image, "__array__"):
+        opened = _from_array(np.asarray(image))
+    else:
+        raise ValueError(f"expected a Pillow image, a path, bytes or a uint8 array; got {type(image).__name__}.")
+    if min(opened.size) < 1:
+        raise ValueError(f"the image is empty, {opened.width} x {opened.height} pixels.")
+    return opened
+
+
+def _from_array(pixels: np.ndarray) -> Image.Image:
+    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
+        raise ValueError(f"pixels must be [height, width, 3], channels last; got shape {pixels.shape}.")
+    if pixels.dtype != np.uint8:
+        raise ValueError(
+            f"pixels must be uint8, 0 to 255; got {pixels.dtype}. Images that are normalised already need no "
+            "preprocessing: pass them to clip.vision."
+        )
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
+def _to_eight_bits(image: Image.Image) -> Image.Image:
+    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
+    if sixteen:
+        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
+    if image.mode in ("I", "F"):
+        raise ValueError(f"mode {image.mode} has 32 bits a pixel and no agreed white; scale it to uint8 first.")
+    return image
+
+
+def _is_turned(image: Image.Image) -> bool:
+    try:
+        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
+    except Exception:  # damaged EXIF data says nothing, and the pixels are sound
+        return False
+
+
+def _to_pixels(image: Image.Image, config: PreprocessConfig) -> UInt8[np.ndarray, "height width channel"]:
+    (width, height), (left, top) = _geometry(image.size, config)
+    if not 0 < width * height <= (Image.MAX_IMAGE_PIXELS or width * height):
+        raise ValueError(
+            f"{image.width} x {image.height} pixels are too narrow to resize to {config.size}; crop it first."
+        )
+    if (width, height) != image.size:
+        image = image.resize((width, height), _resampling(config))
+    if width < config.size[1] or height < config.size[0]:
+        image = _pad(image, config)
+    left, top = max(left, 0), max(top, 0)
+    image = image.crop((left, top, left + config.size[1], top + config.size[0]))
+    image.info.pop("transparency", None)  # the conversion drops it anyway, but Pillow warns about some kinds
+    return np.array(image.convert("RGB"))
+
+
+def _geometry(size: tuple[int, int], config: PreprocessConfig) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The resized width and height, and the crop's left and top in it; these are negative where padding is added."""
+    (width, height), (to_height, to_width) = size, config.size
+    if config.resize_mode == "squash":
+        return (to_width, to_height), (0, 0)
+    if config.resize_mode == "shortest" and to_width == to_height:
+        resized = tuple(to_width if side == min(size) else int(to_width * side / min(size)) for side in size)
+    else:
+        pick = max if config.resize_mode == "longest" else min
+        ratio = pick(height / to_height, width / to_width)
+        resized = round(width / ratio), round(height / ratio)
+    left, top = (_offset(side, to) for side, to in zip(resized, (to_width, to_height), strict=True))
+    return resized, (left, top)
+
+
+def _offset(side: int, to: int) -> int:
+    return -((to - side) // 2) if side < to else round((side - to) / 2)
+
+
+def _resampling(config: PreprocessConfig) -> Image.Resampling:
+    if config.resize_mode == "shortest" and config.size[0] != config.size[1]:
+        return Image.Resampling.BICUBIC  # OpenCLIP ignores the configured filter in this one case
+    return _FILTERS[config.interpolation]
+
+
+def _pad(image: Image.Image, config: PreprocessConfig) -> Image.Image:
+    missing = [max(0, to - side) for side, to in zip(image.size, reversed(config.size), strict=True)]
+    border = (missing[0] // 2, missing[1] // 2, (missing[0] + 1) // 2, (missing[1] + 1) // 2)
+    n_bands = len(image.getbands())
+    return ImageOps.expand(image, border, config.fill if n_bands == 1 else (config.fill,) * n_bands)
