@@ -176,9 +176,10 @@ def from_folder(
       FileNotFoundError: the folder, or a tokenizer in it, does not exist.
       ValueError: an option is unknown, the files cannot be read, or the padding token is not known.
     """
-    if any(value not in (None, False, "") for value in unsupported.values()):
+    refused = sorted(name for name, value in unsupported.items() if value not in (None, False, ""))
+    if refused:
         raise ValueError(
-            f"tokenizer options {', '.join(sorted(unsupported))} are not supported; jaxclip knows clean and "
+            f"tokenizer options {', '.join(refused)} are not supported; jaxclip knows clean and "
             "strip_sep_token, so pass a tokenizer of your own (a callable from texts to token ids)."
         )
     _check_clean(clean)

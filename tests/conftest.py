@@ -1,0 +1,39 @@
+"""What every test runs under: annotations are executed, and nothing broadcasts a rank by accident."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import jax
+import jaxtyping
+import pytest
+import torchvision_stub
+
+torchvision_stub.install()
+jax.config.update("jax_numpy_rank_promotion", "raise")
+# Must come before the first import of jaxclip: it checks every annotated shape and dtype at run time.
+jaxtyping.install_import_hook("jaxclip", "beartype.beartype")
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of photographs, texts and golden files beside the checkout; tests that need it skip without it."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs {SHARED.name}/ beside the checkout")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def open_clip():
+    """PyTorch's side of a comparison; tests that need it skip where torch or open_clip is not installed."""
+    pytest.importorskip("torch", reason="needs torch (make test installs it where it can)")
+    return pytest.importorskip("open_clip", reason="needs open_clip_torch (make test installs it where it can)")
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Annotations are not executed: bad input gets as far as it does for a user, and meets the library's own checks."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)
