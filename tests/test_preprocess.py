@@ -206,6 +206,7 @@ def test_a_broken_file_is_named(tmp_path, data, message):
         preprocess(data, config_of())
 
 
+@pytest.mark.usefixtures("unchecked")
 def test_other_bad_images_get_a_sentence(tmp_path, monkeypatch):
     config = config_of()
     with pytest.raises(FileNotFoundError, match=r"nowhere\.png: there is no such file"):
@@ -216,6 +217,8 @@ def test_other_bad_images_get_a_sentence(tmp_path, monkeypatch):
         preprocess([], config)
     with pytest.raises(ValueError, match="image 1: expected a Pillow image, a path, bytes or a uint8 array; got int"):
         preprocess([noise(8, 8), 3], config)
+    with pytest.raises(ValueError, match="an image, a path or a list of them; got int"):
+        preprocess(3, config)
     with pytest.raises(ValueError, match="image 0: the image is empty, 0 x 5 pixels"):
         preprocess(Image.new("RGB", (0, 5)), config)
     with pytest.raises(ValueError, match="too narrow to resize"):

@@ -84,6 +84,7 @@ def test_rows_start_end_and_are_padded():
 def test_decode_gives_the_cleaned_text_back(make, bert_folder):
     tokenizer = ClipTokenizer() if make == "clip" else from_folder(bert_folder, context=12)
     assert isinstance(tokenizer, Tokenizer)
+    hash(tokenizer)  # a static field of a pytree
     texts = ["a photo of two red", "", "the red bird"]
     assert tokenizer.decode(tokenizer(texts)) == texts
     assert tokenizer.decode(tokenizer("the water")[0]) == ["the water"]
