@@ -1,0 +1,11 @@
+"""Weights of other libraries -> jaxclip. PyTorch is not needed and no code of a checkpoint is run.
+
+`sources` opens any checkpoint into named, unread tensors; `settle` decides what it is; `rules` says by table where
+each tensor goes; `apply` runs the table one tensor at a time and proves that nothing was left over.
+"""
+
+from .export import export_openclip
+from .port import convert, read
+from .tensors import CheckpointError
+
+__all__ = ["CheckpointError", "convert", "export_openclip", "read"]

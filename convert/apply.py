@@ -1,0 +1,127 @@
+"""The engine: runs a table of rules over a checkpoint, one tensor at a time, and proves that nothing was left over."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from jaxclip.config import ClipConfig
+from jaxclip.params import shapes, unflatten
+
+from .positions import grid_of, resize_positions
+from .rules import FOREIGN_TEXT, IGNORED, Layout, Move, forward, moves
+from .tensors import FLOATS, CheckpointError, LazyTensor, aligned, as_dtype
+
+VISION_POSITIONS = "vision.positional_embedding"
+MAX_LISTED = 40
+
+
+def fill(
+    tensors: Mapping[str, LazyTensor],
+    config: ClipConfig,
+    layout: Layout,
+    dtype: str,
+    source_grid: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """The parameter tree of a checkpoint.
+
+    Every tensor is used once and every parameter is filled once. At any time one tensor of the source is in memory
+    besides the result.
+
+    Args:
+      tensors: the checkpoint's own names, unread.
+      config: what it is.
+      layout: what its names mean.
+      dtype: of the result; a value that float16 cannot hold is an error.
+      source_grid: patches (down, across) that the stored position embedding covers, where that is not `config`'s own
+        grid; None takes a square one, as OpenCLIP does.
+
+    Raises:
+      CheckpointError: one error that lists every tensor that is missing, left over, misshapen or not floating point.
+    """
+    plan = moves(config, layout, set(tensors))
+    _check(tensors, plan, config, layout, source_grid)
+    leaves = {
+        path: aligned(shape, as_dtype(dtype))
+        for path, shape in shapes(config, logit_bias="logit_bias" in tensors).items()
+    }
+    for move in plan:
+        array = tensors[move.source].read()
+        if move.target == VISION_POSITIONS:
+            kept = config.vision.grid if array.shape == move.shape else grid_of(array.shape[0])
+            array = resize_positions(array, source_grid or kept, config.vision.grid)
+        _place(leaves[move.target], move, array)
+    return unflatten(leaves)
+
+
+def _place(target: np.ndarray, move: Move, array: np.ndarray) -> None:
+    if not np.isfinite(array).all():
+        raise CheckpointError(f"{move.source} holds NaN or infinity; this checkpoint cannot be used.")
+    with np.errstate(over="ignore"):
+        target[move.index] = forward(move, array)
+    if target.dtype.itemsize < array.dtype.itemsize and not np.isfinite(target[move.index]).all():
+        raise CheckpointError(f"{move.source} has values that {target.dtype} cannot hold; pass dtype='float32'.")
+
+
+def _check(
+    tensors: Mapping[str, LazyTensor],
+    plan: list[Move],
+    config: ClipConfig,
+    layout: Layout,
+    source_grid: tuple[int, int] | None,
+) -> None:
+    gaps = [*_missing_and_extra(tensors, plan, config, layout), *_uncovered(plan, tensors, config)]
+    for move in plan:
+        if move.source in tensors:
+            gaps += _misfit(move, tensors[move.source], source_grid)
+    if gaps:
+        listed = gaps[:MAX_LISTED] + ([f"... and {len(gaps) - MAX_LISTED} more"] if len(gaps) > MAX_LISTED else [])
+        raise CheckpointError(
+            f"the weights do not fit the configuration of {config.name} ({len(gaps)} gaps):\n  " + "\n  ".join(listed)
+        )
+
+
+def _missing_and_extra(
+    tensors: Mapping[str, LazyTensor], plan: list[Move], config: ClipConfig, layout: Layout
+) -> Iterable[str]:
+    used = {move.source for move in plan}
+    skipped = re.compile("|".join(ignored(config, layout)))
+    yield from (f"missing: {name}" for name in sorted(used - set(tensors)))
+    extra = sorted(name for name in set(tensors) - used if not skipped.fullmatch(name))
+    yield from (f"left over: {name} {list(tensors[name].shape)}" for name in extra)
+
+
+def ignored(config: ClipConfig, layout: Layout) -> tuple[str, ...]:
+    """Patterns of the names that a checkpoint may hold and the parameter tree does not."""
+    return IGNORED[layout] + ((FOREIGN_TEXT,) if config.text is None else ())
+
+
+def _uncovered(plan: list[Move], tensors: Mapping[str, LazyTensor], config: ClipConfig) -> Iterable[str]:
+    """Parameters that the rules fill twice or not wholly; only a wrong table gets here."""
+    filled: Counter[str] = Counter()
+    for move in plan:
+        filled[move.target] += prod(move.shape)
+    for (target, index), count in Counter((move.target, str(move.index)) for move in plan).items():
+        if count > 1:
+            yield f"filled {count} times: {target}[{index}]"
+    wanted = {path: prod(shape) for path, shape in shapes(config, logit_bias="logit_bias" in tensors).items()}
+    for path in sorted(set(wanted) | set(filled)):
+        if filled[path] != wanted.get(path):
+            yield f"not filled: {path} gets {filled[path]} of {wanted.get(path)} numbers"
+
+
+def _misfit(move: Move, tensor: LazyTensor, source_grid: tuple[int, int] | None) -> Iterable[str]:
+    shape = tensor.shape
+    if move.target == VISION_POSITIONS and len(shape) == 2:
+        n_tokens, width = shape
+        fits = width == move.shape[1] and (source_grid is None or n_tokens == 1 + prod(source_grid))
+        fits = fits and (n_tokens == move.shape[0] or source_grid is not None or grid_of(n_tokens) is not None)
+    else:
+        fits = shape == move.shape or (move.shape == () and shape == (1,))
+    if not fits:
+        yield f"misshapen: {move.source} is {list(shape)}, expected {list(move.shape)}"
+    if tensor.dtype not in FLOATS:
+        yield f"not floating point: {move.source} is {tensor.dtype}"

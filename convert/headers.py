@@ -1,0 +1,102 @@
+"""safetensors files: the header is checked in full before a byte of any tensor is read."""
+
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .tensors import CheckpointError, LazyTensor, as_dtype
+
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
+    "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
+}  # fmt: skip
+MAX_HEADER = 100_000_000  # the format's own limit, in bytes
+
+
+def open_safetensors(path: Path) -> dict[str, LazyTensor]:
+    """Every tensor of a safetensors file, unread.
+
+    Raises:
+      CheckpointError: the header does not describe the file: wrong length, unknown dtype, tensors that overlap, leave
+        holes or end outside the file.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        if size < 8 or length > min(size - 8, MAX_HEADER):
+            raise _broken(path, f"its header would be {length} bytes in a file of {size}")
+        text = file.read(length)
+    tensors = {name: _tensor(path, name, fields, 8 + length) for name, fields in _parse(path, text).items()}
+    _check_layout(path, tensors, 8 + length, size)
+    return tensors
+
+
+def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
+    """Write a safetensors file that PyTorch's readers take too; inverse of `open_safetensors`."""
+    codes = {name: code for code, name in DTYPES.items()}
+    header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    at = 0
+    for name, array in tensors.items():
+        header[name] = {
+            "dtype": codes[array.dtype.name],
+            "shape": list(array.shape),
+            "data_offsets": [at, at + array.nbytes],
+        }
+        at += array.nbytes
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with path.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text)
+        for array in tensors.values():
+            file.write(np.ascontiguousarray(array).tobytes())
+
+
+def _parse(path: Path, text: bytes) -> dict[str, Any]:
+    try:
+        header = json.loads(text.decode("utf-8"), object_pairs_hook=_no_twins)
+    except (ValueError, RecursionError) as error:
+        raise _broken(path, f"its header is not JSON ({error})") from error
+    if not isinstance(header, dict):
+        raise _broken(path, "its header is not a table of tensors")
+    header.pop("__metadata__", None)
+    return header
+
+
+def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return table
+
+
+def _tensor(path: Path, name: str, fields: Any, start: int) -> LazyTensor:
+    try:
+        dtype, shape, (begin, end) = fields["dtype"], tuple(fields["shape"]), fields["data_offsets"]
+    except (KeyError, TypeError, ValueError) as error:
+        raise _broken(path, f"{name!r} lacks dtype, shape or data_offsets") from error
+    if dtype not in DTYPES:
+        raise _broken(path, f"{name!r} has dtype {dtype!r}; known are {', '.join(DTYPES)}")
+    if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
+        raise _broken(path, f"{name!r} has a shape or offsets that are not counts")
+    if end - begin != prod(shape) * as_dtype(DTYPES[dtype]).itemsize:
+        raise _broken(path, f"{name!r} of shape {list(shape)} and dtype {dtype} cannot take {end - begin} bytes")
+    return LazyTensor(path, start + begin, DTYPES[dtype], shape)
+
+
+def _check_layout(path: Path, tensors: dict[str, LazyTensor], start: int, size: int) -> None:
+    """Tensors tile the rest of the file exactly, as the format demands."""
+    at = start
+    for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].offset, prod(item[1].shape))):
+        if tensor.offset != at:
+            raise _broken(path, f"{name!r} {'overlaps its neighbour' if tensor.offset < at else 'leaves a hole'}")
+        at += prod(tensor.shape) * as_dtype(tensor.dtype).itemsize
+    if at != size:
+        raise _broken(path, f"its tensors end at byte {at} of a file of {size}")
+
+
+def _broken(path: Path, why: str) -> CheckpointError:
+    return CheckpointError(f"{path.name} is not a whole safetensors file: {why}. Download or save it again.")

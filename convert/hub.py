@@ -1,0 +1,90 @@
+"""Hugging Face repositories: only the files that are needed, through huggingface_hub and its cache."""
+
+import re
+from pathlib import Path
+
+from huggingface_hub import constants, hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+UNREACHABLE = (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError, TimeoutError)
+
+
+class Repository:
+    """One repository at one revision.
+
+    After the first file all others come from the same commit, so a repository that changes meanwhile cannot be mixed.
+    """
+
+    def __init__(self, name: str, revision: str | None = None) -> None:
+        self.name = name
+        self.revision = revision
+        self._commit: str | None = None
+
+    def file(self, *names: str) -> Path:
+        """The first of `names` that the repository has, from the cache or downloaded into it.
+
+        Raises:
+          FileNotFoundError: none can be had, saying why and what to do.
+        """
+        for name in names:
+            if (path := self.find(name)) is not None:
+                return path
+        wanted = " or ".join(names)
+        if constants.HF_HUB_OFFLINE:
+            raise FileNotFoundError(
+                f"{self.name} has no {wanted} in the local Hugging Face cache, and HF_HUB_OFFLINE is set; unset it, or "
+                f"fetch the file with `hf download {self.name}` where there is a network and copy the cache here."
+            )
+        raise FileNotFoundError(f"the repository {self.name} has no {wanted}, or it cannot be reached from here.")
+
+    def find(self, name: str) -> Path | None:
+        """A file, or None where the repository does not have it or cannot be asked.
+
+        Raises:
+          FileNotFoundError: there is no such repository or revision.
+          PermissionError: it is gated or private.
+        """
+        try:
+            path = Path(hf_hub_download(self.name, name, revision=self._commit or self.revision))
+        except (*UNREACHABLE, EntryNotFoundError):
+            return None
+        except GatedRepoError as error:
+            raise PermissionError(
+                f"the repository {self.name} is gated; accept its terms and log in (`hf auth login`)."
+            ) from error
+        except (RepositoryNotFoundError, RevisionNotFoundError, HFValidationError) as error:
+            at = f" at revision {self.revision}" if self.revision else ""
+            raise FileNotFoundError(
+                f"there is no repository {self.name}{at}, or it is private: log in first."
+            ) from error
+        except HfHubHTTPError:
+            return None
+        if path.parent.parent.name == "snapshots":
+            self._commit = path.parent.name
+        return path
+
+    def cached(self, name: str) -> Path | None:
+        """A file if it is in the cache already; never asks the network."""
+        path = try_to_load_from_cache(self.name, name, revision=self._commit or self.revision)
+        return Path(path) if isinstance(path, str) else None
+
+    @property
+    def commit(self) -> str | None:
+        """The commit that the files came from, once there was one."""
+        return self._commit
+
+
+def parse_repository(text: str) -> Repository | None:
+    """`org/repo` or `org/repo@revision`, or None."""
+    name, _, revision = text.partition("@")
+    return Repository(name, revision or None) if REPOSITORY.fullmatch(name) else None

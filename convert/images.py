@@ -1,0 +1,101 @@
+"""What a checkpoint's own files say about preprocessing -> PreprocessConfig."""
+
+from typing import Any
+
+from jaxclip.config import PreprocessConfig
+
+from .configs import pair
+from .tensors import CheckpointError
+
+OPENAI = {
+    "mean": (0.48145466, 0.4578275, 0.40821073),
+    "std": (0.26862954, 0.26130258, 0.27577711),
+    "interpolation": "bicubic",
+    "resize_mode": "shortest",
+    "fill_color": 0,
+}
+"""What OpenCLIP's `preprocess_cfg` format means where a key is absent; also how every OpenAI archive was trained."""
+
+OPENCLIP_KEYS = {*OPENAI, "size", "mode"}
+HF_KEYS = {
+    "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "do_normalize",
+    "image_mean", "image_std", "do_convert_rgb",
+}  # fmt: skip
+HF_IGNORED = {
+    "feature_extractor_type", "image_processor_type", "processor_class", "data_format", "input_data_format",
+    "return_tensors", "device", "_valid_processor_keys", "default_to_square", "disable_grouping", "crop_pct",
+    "do_pad", "pad_size", "image_seq_length",
+}  # fmt: skip
+HF_RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+
+
+def openclip_preprocess(fields: Any, image_size: tuple[int, int]) -> tuple[PreprocessConfig, tuple[str, ...]]:
+    """Preprocessing of an OpenCLIP `preprocess_cfg`, and the keys that the format's own rule supplied.
+
+    The size is the tower's, as in OpenCLIP, whatever the file says.
+
+    Raises:
+      CheckpointError: an unknown or unsupported setting, by name.
+    """
+    fields = {} if fields is None else fields
+    if not isinstance(fields, dict) or set(fields) - OPENCLIP_KEYS:
+        raise CheckpointError(f"preprocess_cfg has settings that are not known: {_unknown(fields, OPENCLIP_KEYS)}.")
+    if fields.get("mode", "RGB") != "RGB":
+        raise CheckpointError(f"preprocess_cfg.mode={fields['mode']!r} is not supported: images are RGB.")
+    given = {key: fields[key] for key in OPENAI if fields.get(key) is not None}
+    values = {**OPENAI, **given}
+    values["fill"] = values.pop("fill_color")
+    defaults = tuple(f"preprocess_cfg.{key}={value!r}" for key, value in OPENAI.items() if key not in given)
+    return PreprocessConfig(size=image_size, **values), defaults
+
+
+def huggingface_preprocess(fields: Any, image_size: tuple[int, int]) -> PreprocessConfig:
+    """Preprocessing of a Hugging Face `preprocessor_config.json`.
+
+    Raises:
+      CheckpointError: a step is missing or switched off that the tower needs, by name.
+    """
+    if not isinstance(fields, dict) or set(fields) - HF_KEYS - HF_IGNORED:
+        raise CheckpointError(
+            f"preprocessor_config.json has settings that are not known: {_unknown(fields, HF_KEYS | HF_IGNORED)}; "
+            f"pass preprocess=..."
+        )
+    for step in ("do_resize", "do_normalize", "do_rescale"):
+        if not fields.get(step, True):
+            raise CheckpointError(f"preprocessor_config.json switches {step} off; pass preprocess=...")
+    if abs(fields.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-6:
+        raise CheckpointError(f"preprocessor_config.json scales by {fields['rescale_factor']}; pass preprocess=...")
+    lacking = [key for key in ("size", "resample", "image_mean", "image_std") if fields.get(key) is None]
+    if lacking:
+        raise CheckpointError(f"preprocessor_config.json lacks {', '.join(lacking)}; pass preprocess=...")
+    if fields["resample"] not in HF_RESAMPLE:
+        raise CheckpointError(f"preprocessor_config.json has resample={fields['resample']!r}; pass preprocess=...")
+    return PreprocessConfig(
+        size=image_size,
+        mean=tuple(fields["image_mean"]),
+        std=tuple(fields["image_std"]),
+        interpolation=HF_RESAMPLE[fields["resample"]],
+        resize_mode=_resize_mode(fields, image_size),
+    )
+
+
+def _resize_mode(fields: dict[str, Any], image_size: tuple[int, int]) -> str:
+    size, crop = fields["size"], fields.get("crop_size")
+    shortest = size if isinstance(size, int) else size.get("shortest_edge")
+    crops = fields.get("do_center_crop", True)
+    if shortest is not None and crops and crop is not None and _height_width(crop) == image_size == pair(shortest):
+        return "shortest"
+    if shortest is None and _height_width(size) == image_size and (not crops or crop is None):
+        return "squash"
+    raise CheckpointError(
+        f"preprocessor_config.json resizes to {size} and crops to {crop if crops else 'nothing'}, which is neither a "
+        f"shortest-side resize with a crop nor a squash to {image_size}; pass preprocess=..."
+    )
+
+
+def _height_width(size: Any) -> tuple[int, int]:
+    return (size["height"], size["width"]) if isinstance(size, dict) and "height" in size else pair(size)
+
+
+def _unknown(fields: Any, known: set[str]) -> str:
+    return ", ".join(sorted(set(fields) - known)) if isinstance(fields, dict) else repr(fields)

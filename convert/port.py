@@ -1,0 +1,127 @@
+"""The two ways in: `read` into memory, `convert` into a folder."""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from jaxclip import checkpoint
+from jaxclip.checkpoint import TokenizerSource
+from jaxclip.config import Activation, ClipConfig, PreprocessConfig
+
+from .apply import fill
+from .settle import Settled, Wishes, settle
+from .sources import Source, open_source
+from .tensors import CheckpointError
+from .tokenizers import find_tokenizer
+
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+def read(
+    source: str | Path,
+    *,
+    like: str | None = None,
+    model: str | None = None,
+    activation: Activation | None = None,
+    preprocess: PreprocessConfig | Mapping[str, Any] | str | None = None,
+    dtype: str = "float32",
+    image_size: int | tuple[int, int] | None = None,
+) -> tuple[ClipConfig, dict[str, Any], TokenizerSource, dict[str, Any]]:
+    """A checkpoint of any kind as (config, parameter tree of NumPy arrays, tokenizer, provenance).
+
+    Activation and preprocessing come from the tag or from the checkpoint's own files.
+
+    Args:
+      source: a file, a folder, `model/tag` of OpenCLIP's native models, or a repository (`hf-hub:org/repo`).
+      like: `model/tag` that says everything about weights that come without a configuration.
+      model: architecture by name, for weights that come without a configuration; then pass `activation` and
+        `preprocess` too.
+      activation: what the weights were trained with; contradicting the tag or the configuration is an error.
+      preprocess: a PreprocessConfig, its fields without `size`, or the name of a style.
+      dtype: of the parameters: float32, bfloat16 or float16.
+      image_size: pixels, one number or (height, width); position embeddings are resized when it is not the
+        checkpoint's own.
+
+    Raises:
+      FileNotFoundError: nothing is there.
+      CheckpointError: it cannot be read, or does not say enough; the message says what to pass.
+    """
+    opened, settled, tokenizer = _open(source, Wishes(like, model, activation, preprocess, image_size), dtype)
+    params = fill(opened.tensors, settled.config, opened.layout, dtype, settled.source_grid)
+    return settled.config, params, tokenizer, _provenance(opened, settled, tokenizer, dtype)
+
+
+def convert(
+    source: str | Path,
+    out: str | Path,
+    *,
+    like: str | None = None,
+    model: str | None = None,
+    activation: Activation | None = None,
+    preprocess: PreprocessConfig | Mapping[str, Any] | str | None = None,
+    dtype: str = "float32",
+    image_size: int | tuple[int, int] | None = None,
+    overwrite: bool = False,
+) -> Path:
+    """Port a checkpoint into a folder that needs nothing else: weights, config, tokenizer, preprocessing, provenance.
+
+    The folder appears under its name only when it is complete; `jaxclip.checkpoint.load(convert(x, out))` holds what
+    `read(x)` returns.
+
+    Args:
+      source: and all other arguments as in `read`.
+      out: the folder to make.
+      overwrite: replace a folder that exists, once the new one is complete.
+
+    Raises:
+      FileExistsError: `out` exists and `overwrite` is not set.
+      FileNotFoundError, CheckpointError: as in `read`.
+      OSError: the disk is full; nothing is left behind.
+    """
+    checkpoint.check_free(Path(out), overwrite=overwrite)
+    opened, settled, tokenizer = _open(source, Wishes(like, model, activation, preprocess, image_size), dtype)
+    params = fill(opened.tensors, settled.config, opened.layout, dtype, settled.source_grid)
+    provenance = _provenance(opened, settled, tokenizer, dtype)
+    for entry, path in zip(provenance["weights"], opened.files, strict=True):
+        entry["sha256"] = sha256(path)
+    return checkpoint.save(
+        out, settled.config, params, provenance=provenance, tokenizer=tokenizer, overwrite=overwrite, consume=True
+    )
+
+
+def _open(source: str | Path, wishes: Wishes, dtype: str) -> tuple[Source, Settled, TokenizerSource]:
+    if dtype not in DTYPES:
+        raise CheckpointError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
+    if checkpoint.is_checkpoint(source):
+        raise CheckpointError(f"{source} is converted already; open it with jaxclip.load.")
+    opened = open_source(source)
+    settled = settle(opened, wishes)
+    return opened, settled, find_tokenizer(opened, settled.config, settled.text_cfg)
+
+
+def _provenance(source: Source, settled: Settled, tokenizer: TokenizerSource, dtype: str) -> dict[str, Any]:
+    kept = sorted({tensor.dtype for tensor in source.tensors.values()})
+    home = getattr(source.home, "commit", None)
+    return {
+        "source": source.label,
+        "repository": source.home.name if source.home is not None and home else None,
+        "commit": home,
+        "layout": source.layout,
+        "weights": [{"file": path.name, "bytes": path.stat().st_size} for path in source.files],
+        "options": {
+            **settled.choices,
+            "dtype": {"value": dtype, "why": f"the caller's choice or the default; the file holds {', '.join(kept)}"},
+            "tokenizer": {"value": tokenizer.kind, "why": tokenizer.why},
+        },
+        "versions": {name: version(name) for name in ("jaxclip", "jax", "numpy", "orbax-checkpoint")},
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file, read once in blocks."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,95 @@
+"""OpenCLIP's native models and pretrained tags, looked up by name. The facts are in models.json."""
+
+import difflib
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from jaxclip.config import Activation, PreprocessConfig
+
+from .tensors import CheckpointError
+
+TWIN = "-quickgelu"
+# open_clip's registry sends this tag to the e31 repository, so the hub cannot give these weights.
+MISLABELLED = {("ViT-B-16-plus-240", "laion400m_e32"): "laion400m_e31"}
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One set of pretrained weights: where it is and what it was trained with."""
+
+    model: str
+    tag: str
+    repository: str
+    activation: Activation
+    preprocess: str
+    url: str | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.model}/{self.tag}"
+
+
+@cache
+def _tables() -> dict[str, Any]:
+    return json.loads(files(__package__).joinpath("models.json").read_text(encoding="utf-8"))
+
+
+def model_names() -> list[str]:
+    """Every native model that has a name."""
+    return sorted(_tables()["models"])
+
+
+def model_cfg(name: str) -> dict[str, Any]:
+    """The OpenCLIP `model_cfg` of a name.
+
+    Raises:
+      CheckpointError: no such native model, with the closest names.
+    """
+    models = _tables()["models"]
+    if name not in models:
+        raise CheckpointError(f"{name!r} is not a native OpenCLIP ViT{_closest(name, models)}.")
+    return models[name]["model_cfg"]
+
+
+def tags(model: str) -> dict[str, Tag]:
+    """Pretrained tags of a model. A `-quickgelu` twin has the tags of its plain name that were trained so."""
+    plain = model.removesuffix(TWIN)
+    found = {tag: Tag(model, tag, **fields) for tag, fields in _tables()["tags"].get(plain, {}).items()}
+    return {tag: entry for tag, entry in found.items() if model == plain or entry.activation == "quick_gelu"}
+
+
+def find_tag(model: str, tag: str) -> Tag:
+    """The entry of `model/tag`; case and `-` for `_` in the tag do not matter.
+
+    Raises:
+      CheckpointError: the model has no such tag, naming those it has.
+    """
+    model_cfg(model)
+    cleaned, known = tag.lower().replace("-", "_"), tags(model)
+    if cleaned in known:
+        return known[cleaned]
+    if cleaned in tags(model.removesuffix(TWIN)):
+        plain = model.removesuffix(TWIN)
+        raise CheckpointError(f"{plain}/{cleaned} was trained with gelu, not quick_gelu. Use {plain}/{cleaned}.")
+    listed = f"its tags are {', '.join(known)}" if known else "it has no pretrained weights"
+    raise CheckpointError(f"{model} has no tag {tag!r}{_closest(cleaned, known)}; {listed}.")
+
+
+def named_preprocess(style: str, size: tuple[int, int]) -> PreprocessConfig:
+    """A preprocessing style of the table, for images of `size` (height, width).
+
+    Raises:
+      CheckpointError: no such style, naming those there are.
+    """
+    styles = _tables()["preprocess"]
+    if style not in styles:
+        raise CheckpointError(f"preprocess={style!r} is not known; use one of {', '.join(styles)}.")
+    return PreprocessConfig(size=size, **styles[style])
+
+
+def _closest(name: str, known: Any) -> str:
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"; the closest are {', '.join(near)}" if near else ""

@@ -1,0 +1,216 @@
+"""What a checkpoint is, settled from its tag, its own files or the caller's words, and never guessed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any, get_args
+
+from jaxclip.config import Activation, ClipConfig, PreprocessConfig
+
+from .configs import Towers, openclip_towers, pair
+from .huggingface import huggingface_towers
+from .images import huggingface_preprocess, openclip_preprocess
+from .openai import openai_towers
+from .registry import TWIN, Tag, find_tag, model_cfg, named_preprocess
+from .sources import Source
+from .tensors import CheckpointError
+
+POSITIONS = {
+    "huggingface": "vision_model.embeddings.position_embedding.weight",
+    "openclip": "visual.positional_embedding",
+}
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What the caller said beside the source; None leaves it to the checkpoint."""
+
+    like: str | None = None
+    model: str | None = None
+    activation: Activation | None = None
+    preprocess: PreprocessConfig | Mapping[str, Any] | str | None = None
+    image_size: int | tuple[int, int] | None = None
+
+
+@dataclass(frozen=True)
+class Settled:
+    """`text_cfg` is OpenCLIP's description of the text side, where there is one. `source_grid` is the patch grid that
+    the stored position embedding covers, None when only its length is known. `choices` says each decision and why."""
+
+    config: ClipConfig
+    text_cfg: Mapping[str, Any] | None
+    source_grid: tuple[int, int] | None
+    choices: dict[str, dict[str, Any]]
+
+
+def settle(source: Source, wishes: Wishes) -> Settled:
+    """Decide what a checkpoint is.
+
+    Raises:
+      CheckpointError: two sources of truth disagree, or none says it; either way with what to pass.
+    """
+    tag = _tag(source, wishes)
+    towers, why, text_cfg = _towers(source, wishes, tag)
+    _check_activation(towers, why, wishes)
+    preprocess, preprocess_why = _preprocess(source, wishes, tag, towers)
+    base = towers.vision
+    choices = {
+        "architecture": {"value": _architecture(source, wishes, tag), "why": why},
+        "activation": {"value": base.activation, "why": _activation_why(wishes, tag, why)},
+        "preprocess": {"value": f"{preprocess.interpolation}, {preprocess.resize_mode}", "why": preprocess_why},
+    }
+    defaults = [word for word in towers.defaults if tag is None]
+    if defaults:
+        choices["defaults"] = {"value": defaults, "why": "absent from its files; the format defines these values"}
+    if wishes.image_size is not None:
+        size = pair(list(wishes.image_size) if isinstance(wishes.image_size, tuple) else wishes.image_size)
+        towers = replace(towers, vision=replace(base, image_size=size))
+        preprocess = replace(preprocess, size=size)
+        choices["image_size"] = {"value": list(size), "why": "passed as image_size"}
+    grid = _stored_grid(source, base)
+    if grid != towers.vision.grid:
+        choices["position_embedding"] = {
+            "value": f"resized to {towers.vision.grid}",
+            "why": f"the stored one covers {grid or 'another grid'}; bicubic with antialias, as OpenCLIP does",
+        }
+    return Settled(towers.config(_architecture(source, wishes, tag), preprocess), text_cfg, grid, choices)
+
+
+def _tag(source: Source, wishes: Wishes) -> Tag | None:
+    if wishes.like is None:
+        return source.tag
+    model, slash, name = wishes.like.partition("/")
+    if not slash:
+        raise CheckpointError(f"like={wishes.like!r} must name a model and a tag, such as ViT-B-16/laion2b_s34b_b88k.")
+    if wishes.model is not None:
+        raise CheckpointError("pass like=... or model=..., not both: a tag says its model already.")
+    tag = find_tag(model, name)
+    if source.tag is not None and source.tag != tag:
+        raise CheckpointError(f"{source.label} is {source.tag.name}, which like={wishes.like!r} contradicts.")
+    return tag
+
+
+def _towers(source: Source, wishes: Wishes, tag: Tag | None) -> tuple[Towers, str, Mapping[str, Any] | None]:
+    own, own_why, own_text = _own_towers(source)
+    if tag is not None:
+        cfg = model_cfg(tag.model)
+        towers = openclip_towers(cfg, tag.activation)
+        if own is not None:
+            _check_agree(towers, f"the tag {tag.name}", own, own_why, compare_all=source.tag is None)
+        return towers, f"the tag {tag.name}", cfg["text_cfg"]
+    if wishes.model is not None:
+        cfg = model_cfg(wishes.model)
+        if own is not None:
+            named = openclip_towers(cfg, own.vision.activation)
+            _check_agree(named, f"model={wishes.model!r}", own, own_why, compare_all=True)
+            return own, own_why, own_text
+        known = "quick_gelu" if wishes.model.endswith(TWIN) else wishes.activation
+        if known is None:
+            raise CheckpointError(
+                f"{source.label} does not say its activation and {wishes.model} exists with both; pass "
+                f"activation='gelu' or 'quick_gelu', or like='{wishes.model}/TAG' for everything from a tag."
+            )
+        return openclip_towers(cfg, known), f"model={wishes.model!r}", cfg["text_cfg"]
+    if own is None:
+        raise CheckpointError(
+            f"{source.label} holds weights but no configuration; pass like='ViT-B-16/laion2b_s34b_b88k' (its own model "
+            f"and tag) to take everything from a tag, or model=, activation= and preprocess=."
+        )
+    return own, own_why, own_text
+
+
+def _own_towers(source: Source) -> tuple[Towers | None, str, Mapping[str, Any] | None]:
+    if source.openclip is not None:
+        cfg = source.openclip.get("model_cfg")
+        if cfg is None:
+            raise CheckpointError("open_clip_config.json has no model_cfg; download it again.")
+        return openclip_towers(cfg), "its open_clip_config.json", cfg["text_cfg"]
+    if source.huggingface is not None:
+        return huggingface_towers(source.huggingface), "its config.json", None
+    if source.layout == "openai":
+        return openai_towers(source.tensors), "the shapes in its OpenAI archive", None
+    return None, "", None
+
+
+def _check_agree(said: Towers, who: str, own: Towers, own_why: str, *, compare_all: bool) -> None:
+    if said.vision.activation != own.vision.activation:
+        raise CheckpointError(
+            f"{who} needs {said.vision.activation}; {own_why} says {own.vision.activation}. Correct the file, or pass "
+            f"the tag that these weights come from as like=..."
+        )
+    if not compare_all:
+        return
+    for field in fields(said.vision):
+        ours, theirs = getattr(said.vision, field.name), getattr(own.vision, field.name)
+        if ours != theirs:
+            raise CheckpointError(f"{who} has vision {field.name} {ours}, but {own_why} says {theirs}.")
+
+
+def _check_activation(towers: Towers, why: str, wishes: Wishes) -> None:
+    if wishes.activation is None:
+        return
+    if wishes.activation not in get_args(Activation):
+        raise CheckpointError(
+            f"activation={wishes.activation!r} is not known; use one of {', '.join(get_args(Activation))}."
+        )
+    if wishes.activation != towers.vision.activation:
+        raise CheckpointError(
+            f"{why} needs {towers.vision.activation}; activation={wishes.activation!r} was passed. Leave it out."
+        )
+
+
+def _activation_why(wishes: Wishes, tag: Tag | None, why: str) -> str:
+    if tag is not None and not model_cfg(tag.model).get("quick_gelu") and tag.activation == "quick_gelu":
+        return f"{why}; the plain model config says gelu, but these weights were trained with quick_gelu"
+    said_by_name = wishes.model is not None and wishes.model.endswith(TWIN)
+    if why.startswith("model=") and not said_by_name:
+        return f"passed as activation={wishes.activation!r}"
+    return f"{why}; OpenAI trained with quick_gelu only" if "OpenAI archive" in why else why
+
+
+def _preprocess(source: Source, wishes: Wishes, tag: Tag | None, towers: Towers) -> tuple[PreprocessConfig, str]:
+    size = towers.vision.image_size
+    passed = wishes.preprocess
+    if passed is not None:
+        return _passed_preprocess(passed, size), "passed as preprocess"
+    if tag is not None:
+        return named_preprocess(tag.preprocess, size), f"the tag {tag.name}"
+    if source.openclip is not None:
+        found, defaults = openclip_preprocess(source.openclip.get("preprocess_cfg"), size)
+        by_rule = f"; by OpenCLIP's format where absent: {', '.join(defaults)}" if defaults else ""
+        return found, f"its open_clip_config.json{by_rule}"
+    if source.preprocessor is not None:
+        return huggingface_preprocess(source.preprocessor, size), "its preprocessor_config.json"
+    if source.layout == "openai":
+        return openclip_preprocess(None, size)[0], "OpenAI's archives were all trained with this one"
+    raise CheckpointError(
+        f"{source.label} does not say how its images were prepared; pass like='MODEL/TAG', or preprocess= with a "
+        f"PreprocessConfig or a style such as 'openai-bicubic-shortest'."
+    )
+
+
+def _passed_preprocess(passed: PreprocessConfig | Mapping[str, Any] | str, size: tuple[int, int]) -> PreprocessConfig:
+    if isinstance(passed, str):
+        return named_preprocess(passed, size)
+    if isinstance(passed, Mapping):
+        try:
+            passed = PreprocessConfig(**{"size": size, **passed})
+        except TypeError as error:
+            raise CheckpointError(f"preprocess={dict(passed)!r} is no PreprocessConfig: {error}.") from error
+    if passed.size != size:
+        raise CheckpointError(
+            f"preprocess has size {passed.size}, but the tower takes {size}; pass image_size= as well."
+        )
+    return passed
+
+
+def _architecture(source: Source, wishes: Wishes, tag: Tag | None) -> str:
+    if tag is not None:
+        return tag.name
+    path = Path(source.label)
+    return wishes.model or (path.resolve().name if path.exists() else source.label)
+
+
+def _stored_grid(source: Source, base: Any) -> tuple[int, int] | None:
+    tensor = source.tensors.get(POSITIONS["huggingface" if source.layout == "huggingface" else "openclip"])
+    return base.grid if tensor is not None and tensor.shape and tensor.shape[0] == base.n_tokens else None

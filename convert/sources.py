@@ -1,0 +1,243 @@
+"""Any checkpoint -> named, unread tensors and whatever its own files say about it."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from .headers import open_safetensors
+from .hub import Repository, parse_repository
+from .pickles import read_archive, tensors_of_module
+from .registry import Tag, find_tag, model_names, tags
+from .rules import Layout, detect_layout
+from .tensors import CheckpointError, LazyTensor
+
+OPENCLIP_CONFIG, HF_CONFIG, HF_PREPROCESSOR = "open_clip_config.json", "config.json", "preprocessor_config.json"
+OPENCLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
+HF_WEIGHTS = (
+    "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"
+)  # fmt: skip
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
+TOKENIZER_FILES = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+    "merges.txt", "vocab.txt", "sentencepiece.bpe.model", "spiece.model",
+)  # fmt: skip
+MAX_JSON = 64 * 2**20
+
+
+class Files(Protocol):
+    """Where the files of a checkpoint are: a folder or a repository."""
+
+    @property
+    def name(self) -> str: ...
+
+    def find(self, name: str) -> Path | None: ...
+
+
+@dataclass(frozen=True)
+class Folder:
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def find(self, name: str) -> Path | None:
+        path = self.path / name
+        return path if path.is_file() else None
+
+
+@dataclass(frozen=True)
+class Source:
+    """A checkpoint whose tensors are unread.
+
+    `label` is what the user asked for. `files` are the weight files, `home` is where its configuration and tokenizer
+    may lie. The three JSON objects are None where there is no such file. `tag` is set when the name was a tag's.
+    """
+
+    label: str
+    tensors: dict[str, LazyTensor]
+    layout: Layout
+    files: tuple[Path, ...]
+    home: Files | None
+    tag: Tag | None = None
+    openclip: dict[str, Any] | None = None
+    huggingface: dict[str, Any] | None = None
+    preprocessor: dict[str, Any] | None = None
+
+
+def open_source(source: str | Path) -> Source:
+    """Open a checkpoint: an existing path first, then `model/tag` of OpenCLIP's native models, then `org/repo`.
+
+    Raises:
+      FileNotFoundError: nothing is there, saying what was looked for.
+      CheckpointError: something is there and cannot be read.
+    """
+    text = str(source)
+    path = Path(text.removeprefix("local-dir:")).expanduser()
+    if path.is_dir():
+        return _from_home(Folder(path), text)
+    if path.is_file():
+        return _from_file(path, text)
+    if isinstance(source, str) and not source.startswith("local-dir:"):
+        return _from_name(source)
+    raise FileNotFoundError(f"there is no file or folder {text}.")
+
+
+def _from_name(name: str) -> Source:
+    model, _, tag = name.partition("/")
+    if model in model_names():
+        if not tag:
+            listed = ", ".join(f"{model}/{known}" for known in tags(model)) or "none: it has no pretrained weights"
+            raise CheckpointError(f"{model} is an architecture, not a checkpoint; name one of its tags: {listed}.")
+        return _from_tag(find_tag(model, tag), name)
+    repository = parse_repository(name.removeprefix("hf-hub:"))
+    if repository is None or (Path(name).suffix in WEIGHT_SUFFIXES and not name.startswith("hf-hub:")):
+        raise FileNotFoundError(
+            f"{name} is no file or folder here, no OpenCLIP name such as ViT-B-16/laion2b_s34b_b88k, and no repository "
+            f"such as hf-hub:org/repo."
+        )
+    return _from_home(repository, name)
+
+
+def _from_tag(tag: Tag, label: str) -> Source:
+    repository = Repository(tag.repository)
+    weights = repository.file("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
+    own = repository.cached(OPENCLIP_CONFIG)
+    return _source(label, (weights,), repository, tag=tag, openclip=read_json(own) if own else None)
+
+
+def _from_home(home: Files, label: str) -> Source:
+    own = home.find(OPENCLIP_CONFIG)
+    if own is not None:
+        return _source(label, _weights(home, OPENCLIP_WEIGHTS), home, openclip=read_json(own))
+    config = home.find(HF_CONFIG)
+    if config is not None and read_json(config).get("model_type") is not None:
+        preprocessor = home.find(HF_PREPROCESSOR)
+        return _source(
+            label,
+            _weights(home, HF_WEIGHTS),
+            home,
+            huggingface=read_json(config),
+            preprocessor=read_json(preprocessor) if preprocessor else None,
+        )
+    if isinstance(home, Repository):
+        home.file(OPENCLIP_CONFIG, HF_CONFIG)
+    return _source(label, _weights(home, OPENCLIP_WEIGHTS + HF_WEIGHTS), home)
+
+
+def _from_file(path: Path, label: str) -> Source:
+    """A single file. A configuration that lies beside it counts when the file has the name that goes with it."""
+    beside = Folder(path.parent)
+    own = beside.find(OPENCLIP_CONFIG) if path.name in OPENCLIP_WEIGHTS else None
+    config = beside.find(HF_CONFIG) if path.name in HF_WEIGHTS else None
+    preprocessor = beside.find(HF_PREPROCESSOR) if config else None
+    return _source(
+        label,
+        _shards(path) if path.name.endswith(".index.json") else (path,),
+        beside if own or config else None,
+        openclip=read_json(own) if own else None,
+        huggingface=read_json(config) if config else None,
+        preprocessor=read_json(preprocessor) if preprocessor else None,
+    )
+
+
+def _weights(home: Files, names: tuple[str, ...]) -> tuple[Path, ...]:
+    for name in names:
+        path = home.find(name)
+        if path is not None:
+            return _shards(path, home) if name.endswith(".index.json") else (path,)
+    if isinstance(home, Repository):
+        return (home.file(*names),)
+    assert isinstance(home, Folder)
+    found = sorted(path for path in home.path.iterdir() if path.suffix in WEIGHT_SUFFIXES and path.is_file())
+    if len(found) == 1:
+        return (found[0],)
+    held = ", ".join(path.name for path in found[:5]) or "none"
+    raise FileNotFoundError(f"{home.name} has no {' or '.join(names)}; other weight files: {held}. Name one file.")
+
+
+def _shards(index: Path, home: Files | None = None) -> tuple[Path, ...]:
+    """The files of a sharded checkpoint; the names in its index must be plain names in the same place."""
+    home = home or Folder(index.parent)
+    table = read_json(index).get("weight_map")
+    if not isinstance(table, dict) or not table:
+        raise CheckpointError(f"{index.name} has no weight_map; download it again.")
+    paths = []
+    for name in sorted({str(name) for name in table.values()}):
+        if Path(name).name != name or Path(name).suffix not in WEIGHT_SUFFIXES:
+            raise CheckpointError(f"{index.name} points at {name!r}, which is not a weight file beside it.")
+        path = home.find(name)
+        if path is None:
+            raise FileNotFoundError(f"{home.name} lacks {name}, which {index.name} names; download it.")
+        paths.append(path)
+    return tuple(paths)
+
+
+def _source(label: str, files: tuple[Path, ...], home: Files | None, **known: Any) -> Source:
+    tensors: dict[str, LazyTensor] = {}
+    scripted = False
+    for path in files:
+        found, is_script = open_weights(path)
+        twice = sorted(set(found) & set(tensors))
+        if twice:
+            raise CheckpointError(f"{path.name} holds {twice[0]} again, which another shard holds already.")
+        tensors.update(found)
+        scripted |= is_script
+    layout = detect_layout(set(tensors))
+    if layout is None:
+        some = ", ".join(sorted(tensors)[:3]) or "no tensor at all"
+        raise CheckpointError(
+            f"{label} holds {some}: neither OpenCLIP's names (visual.class_embedding, ...) nor Hugging Face's "
+            f"(vision_model.embeddings.class_embedding, ...). Only CLIPs with a native ViT tower can be read."
+        )
+    if scripted and layout == "openclip":
+        raise CheckpointError(
+            f"{label} is a TorchScript archive, but not of OpenAI's CLIP; save its state dict instead."
+        )
+    return Source(label, tensors, layout, files, home, **known)
+
+
+def open_weights(path: Path) -> tuple[dict[str, LazyTensor], bool]:
+    """Tensors of one weight file by name, and whether it is a TorchScript archive.
+
+    What kind of file it is follows from its content. A leading `module.` is taken off, and `state_dict` is opened.
+    """
+    with path.open("rb") as file:
+        start = file.read(64)
+    if start.startswith(b"version https://git-lfs"):
+        raise CheckpointError(f"{path.name} is only a Git LFS pointer; fetch the weights with `git lfs pull`.")
+    if path.suffix == ".safetensors" or start[8:9] == b"{":
+        return _without_module(open_safetensors(path)), False
+    held, scripted = read_archive(path)
+    if scripted:
+        return _without_module(dict(tensors_of_module(held))) if isinstance(held, Mapping) else {}, True
+    if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):
+        held = held["state_dict"]
+    if not isinstance(held, Mapping) or not any(isinstance(value, LazyTensor) for value in held.values()):
+        raise CheckpointError(f"{path.name} holds no state dict; save one with torch.save(model.state_dict(), path).")
+    return _without_module({str(k): v for k, v in held.items() if isinstance(v, LazyTensor)}), False
+
+
+def _without_module(tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
+    if not tensors or not all(name.startswith("module.") for name in tensors):
+        return tensors
+    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a file.
+
+    Raises:
+      CheckpointError: the file is huge, not JSON or not an object.
+    """
+    if path.stat().st_size > MAX_JSON:
+        raise CheckpointError(f"{path.name} is {path.stat().st_size} bytes; expected a short description of a model.")
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"{path.name} is not JSON ({error}); download it again.") from error
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{path.name} must hold a JSON object; got {type(fields).__name__}.")
+    return fields

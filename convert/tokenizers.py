@@ -1,0 +1,65 @@
+"""Which tokenizer a checkpoint was trained with, and where its files are."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxclip.checkpoint import TokenizerSource
+from jaxclip.config import ClipConfig
+
+from .hub import parse_repository
+from .sources import TOKENIZER_FILES, Files, Source
+
+CLIP_VOCABULARY = 49408
+ESSENTIAL = ("tokenizer.json", "vocab.json", "vocab.txt", "sentencepiece.bpe.model", "spiece.model")
+
+
+def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, Any] | None) -> TokenizerSource:
+    """The tokenizer of a checkpoint; never an error, because its image side is usable without one.
+
+    OpenCLIP's format names another tokenizer with `hf_tokenizer_name`; without that, a vocabulary of 49,408 is CLIP's
+    own. Hugging Face's format brings its files.
+    """
+    if config.text is None:
+        return TokenizerSource(kind="missing", why=config.text_missing or "there is no text tower")
+    text_cfg = text_cfg or {}
+    named = text_cfg.get("hf_tokenizer_name")
+    options = dict(text_cfg.get("tokenizer_kwargs") or {})
+    if text_cfg.get("tokenizer_mode"):
+        options["tokenizer_mode"] = text_cfg["tokenizer_mode"]
+    if text_cfg.get("tokenizer_type") or text_cfg.get("tiktoken_name"):
+        return TokenizerSource(
+            kind="missing", why=f"tokenizer_type {text_cfg.get('tokenizer_type')!r} is not supported"
+        )
+    openclip_bpe = source.huggingface is None and named is None and config.text.vocab_size == CLIP_VOCABULARY
+    if openclip_bpe:
+        return TokenizerSource(kind="clip", options=options, why="CLIP's own vocabulary of 49,408")
+    folder = _with_files(source.home)
+    if folder is not None:
+        return TokenizerSource(kind="own", folder=folder, options=options, why=f"files of {source.label}")
+    repository = parse_repository(named) if named else None
+    if repository is None and named and "/" not in named:
+        repository = parse_repository(f"{CANONICAL.get(named, named)}")
+    folder = _with_files(repository) if repository else None
+    if folder is not None:
+        return TokenizerSource(kind="own", folder=folder, options=options, why=f"files of {named}")
+    if named is None and config.text.vocab_size == CLIP_VOCABULARY:
+        return TokenizerSource(kind="clip", options=options, why="CLIP's own vocabulary of 49,408")
+    wanted = f"the tokenizer {named} could not be fetched" if named else "it brings no tokenizer"
+    why = f"{wanted}, and its vocabulary of {config.text.vocab_size} is not CLIP's"
+    return TokenizerSource(kind="missing", options=options, why=why)
+
+
+CANONICAL = {"bert-base-uncased": "google-bert/bert-base-uncased"}
+"""Repositories from before names had an owner."""
+
+
+def _with_files(home: Files | None) -> Path | None:
+    """The folder that holds the tokenizer's files, once all of them are there."""
+    if home is None:
+        return None
+    try:
+        found = [path for name in TOKENIZER_FILES if (path := home.find(name)) is not None]
+    except (FileNotFoundError, PermissionError):
+        return None
+    return found[0].parent if any(path.name in ESSENTIAL for path in found) else None

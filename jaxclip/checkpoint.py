@@ -1,0 +1,253 @@
+"""A converted model on disk: a folder that needs nothing else, and is either complete or not there.
+
+    weights/          the parameter tree, in Orbax's format
+    config.json       both towers, preprocessing, and which tokenizer
+    tokenizer/        its files, where the checkpoint brings its own
+    provenance.json   where the weights come from and what was decided on the way
+    manifest.json     size of every file and SHA-256 of every small one; written last
+
+A folder is written under another name beside its place and renamed when its manifest is on disk.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from .config import ClipConfig
+from .drafts import appears_whole, check_space
+from .params import flatten, shapes, unflatten
+
+FORMAT = 1
+MANIFEST, CONFIG, PROVENANCE, WEIGHTS, TOKENIZER = (
+    "manifest.json",
+    "config.json",
+    "provenance.json",
+    "weights",
+    "tokenizer",
+)
+HASHED_BELOW = 16 * 2**20  # bytes; larger files are checked by size when they are opened
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenizerSource:
+    """Which tokenizer a checkpoint has. `clip` is CLIP's own, which this package ships; `own` lies in `folder`;
+    `missing` says in `why` what is not there. `options` are OpenCLIP's tokenizer settings."""
+
+    kind: Literal["clip", "own", "missing"]
+    why: str
+    folder: Path | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a folder holds. `params` is the nested tree of `jaxclip.params`."""
+
+    config: ClipConfig
+    params: dict[str, Any]
+    tokenizer: TokenizerSource
+    provenance: dict[str, Any]
+
+
+def is_checkpoint(folder: str | Path) -> bool:
+    """Whether a path is a complete folder of this format."""
+    path = Path(folder)
+    return (path / MANIFEST).is_file() and (path / CONFIG).is_file()
+
+
+def check_free(folder: Path, *, overwrite: bool) -> None:
+    """Refuse an output that exists before any work is done for it.
+
+    Raises:
+      FileExistsError: it exists; with `overwrite`, only if it is not a folder of this format.
+    """
+    if not folder.exists() and not folder.is_symlink():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{folder} exists; pass overwrite=True to replace it, or name another folder.")
+    if not is_checkpoint(folder) and not (folder.is_dir() and not any(folder.iterdir())):
+        raise FileExistsError(
+            f"{folder} exists and is no converted checkpoint; it is not replaced. Name another folder."
+        )
+
+
+def save(
+    folder: str | Path,
+    config: ClipConfig,
+    params: Mapping[str, Any],
+    *,
+    provenance: Mapping[str, Any],
+    tokenizer: TokenizerSource,
+    overwrite: bool = False,
+    consume: bool = False,
+) -> Path:
+    """Write a checkpoint; the folder appears complete or not at all.
+
+    `load(save(folder, config, params, ...))` has the same config and the same parameters, bit for bit.
+
+    Args:
+      folder: where; its parent is made if it does not exist.
+      config: what the parameters are.
+      params: nested tree, or any pytree of dicts with the paths of `jaxclip.params.shapes(config)`.
+      provenance: JSON types only.
+      tokenizer: copied when it is the checkpoint's own.
+      overwrite: replace a checkpoint that is there, once the new one is complete.
+      consume: empty `params` while saving.
+
+    Raises:
+      FileExistsError: the folder exists.
+      ValueError: the parameters are not those of the config.
+      OSError: the disk is full or cannot be written; nothing is left behind.
+    """
+    folder = Path(folder).absolute()
+    check_free(folder, overwrite=overwrite)
+    leaves = dict(flatten(params))
+    _check_params(config, {path: tuple(np.shape(leaf)) for path, leaf in leaves.items()})
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    check_space(folder.parent, sum(leaf.nbytes for leaf in leaves.values()))
+    with appears_whole(folder) as draft:
+        _write_weights(draft / WEIGHTS, leaves)
+        if consume and isinstance(params, dict):
+            params.clear()
+        _write_tokenizer(draft / TOKENIZER, tokenizer)
+        fields = {"kind": tokenizer.kind, "why": tokenizer.why, "options": tokenizer.options}
+        _write_json(draft / CONFIG, {"format": FORMAT, **config.to_dict(), "tokenizer": fields})
+        _write_json(draft / PROVENANCE, dict(provenance))
+        _write_json(draft / MANIFEST, {"format": FORMAT, "files": _inventory(draft)})
+    return folder
+
+
+def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtype: Any = None) -> Checkpoint:
+    """Read a checkpoint back.
+
+    Args:
+      folder: what `save` returned.
+      shardings: `jax.sharding.Sharding` by dotted path; those parameters are read straight to their devices, the
+        others become NumPy arrays.
+      dtype: of the parameters; None keeps the saved one.
+
+    Raises:
+      FileNotFoundError: there is no complete checkpoint.
+      ValueError: a file is not what the manifest says, or the weights are not those of the config.
+    """
+    folder = Path(folder).absolute()
+    if not is_checkpoint(folder):
+        raise FileNotFoundError(f"{folder} is no converted checkpoint: it has no {MANIFEST}. Run `jaxclip convert`.")
+    _check_files(folder)
+    fields = _read_json(folder / CONFIG)
+    if fields.get("format") != FORMAT:
+        raise ValueError(
+            f"{folder} has format {fields.get('format')!r}; this version reads {FORMAT}. Convert it again."
+        )
+    config = ClipConfig.from_dict(fields)
+    tokenizer = TokenizerSource(
+        **fields["tokenizer"], folder=folder / TOKENIZER if fields["tokenizer"]["kind"] == "own" else None
+    )
+    params = _read_weights(folder / WEIGHTS, shardings or {}, dtype)
+    _check_params(config, {path: tuple(leaf.shape) for path, leaf in flatten(params)})
+    return Checkpoint(config, params, tokenizer, _read_json(folder / PROVENANCE))
+
+
+def _check_params(config: ClipConfig, found: Mapping[str, tuple[int, ...]]) -> None:
+    wanted = shapes(config, logit_bias="logit_bias" in found)
+    wrong = [f"{path} is missing" for path in wanted if path not in found]
+    wrong += [f"{path} is not expected" for path in found if path not in wanted]
+    wrong += [
+        f"{path} is {list(found[path])}, expected {list(shape)}"
+        for path, shape in wanted.items()
+        if found.get(path, shape) != shape
+    ]
+    if wrong:
+        raise ValueError(f"the parameters are not those of {config.name}: {'; '.join(wrong)}.")
+
+
+def _write_weights(folder: Path, leaves: Mapping[str, Any]) -> None:
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True)
+    with ocp.Checkpointer(handler) as checkpointer:
+        checkpointer.save(folder, args=ocp.args.PyTreeSave({path: _on_host(leaf) for path, leaf in leaves.items()}))
+
+
+def _on_host(leaf: Any) -> jax.Array:
+    """A jax.Array over the same memory where it is aligned: Orbax copies NumPy arrays before it writes them, which
+    would double the memory of a conversion."""
+    if isinstance(leaf, jax.Array):
+        return leaf
+    return jax.device_put(leaf, jax.local_devices(backend="cpu")[0], may_alias=True)
+
+
+def _read_weights(folder: Path, shardings: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
+    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+        metadata = checkpointer.metadata(folder).item_metadata
+        paths = list(getattr(metadata, "tree", metadata))
+        wanted = {
+            path: ocp.ArrayRestoreArgs(sharding=shardings[path], dtype=dtype)
+            if path in shardings
+            else ocp.RestoreArgs(restore_type=np.ndarray, dtype=dtype)
+            for path in paths
+        }
+        return unflatten(checkpointer.restore(folder, args=ocp.args.PyTreeRestore(restore_args=wanted)))
+
+
+def _write_tokenizer(folder: Path, tokenizer: TokenizerSource) -> None:
+    if tokenizer.folder is None:
+        return
+    folder.mkdir()
+    for path in sorted(tokenizer.folder.iterdir()):
+        if path.is_file() and path.name in TOKENIZER_FILES:
+            shutil.copyfile(path, folder / path.name)
+
+
+TOKENIZER_FILES = frozenset(
+    {
+        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
+        "merges.txt", "vocab.txt", "sentencepiece.bpe.model", "spiece.model",
+    }
+)  # fmt: skip
+"""Every file that a Hugging Face tokenizer may be made of."""
+
+
+def _inventory(folder: Path) -> dict[str, dict[str, Any]]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _describe(path) for path in files}
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    size = path.stat().st_size
+    return {"bytes": size, **({"sha256": _sha256(path)} if size < HASHED_BELOW else {})}
+
+
+def _check_files(folder: Path) -> None:
+    manifest = _read_json(folder / MANIFEST)
+    for name, said in manifest.get("files", {}).items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"{folder} lacks {name}, which its manifest names; convert it again.")
+        if path.stat().st_size != said["bytes"] or ("sha256" in said and _sha256(path) != said["sha256"]):
+            raise ValueError(f"{folder} has another {name} than its manifest says; convert it again.")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_json(path: Path, fields: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); convert the checkpoint again.") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path} must hold a JSON object; convert the checkpoint again.")
+    return fields
