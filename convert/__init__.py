@@ -6,6 +6,7 @@ each tensor goes; `apply` runs the table one tensor at a time and proves that no
 
 from .export import export_openclip
 from .port import convert, read
+from .positions import resized
 from .tensors import CheckpointError
 
-__all__ = ["CheckpointError", "convert", "export_openclip", "read"]
+__all__ = ["CheckpointError", "convert", "export_openclip", "read", "resized"]

@@ -45,6 +45,7 @@ def openclip_preprocess(fields: Any, image_size: tuple[int, int]) -> tuple[Prepr
     given = {key: fields[key] for key in OPENAI if fields.get(key) is not None}
     values = {**OPENAI, **given}
     values["fill"] = values.pop("fill_color")
+    values.update({key: tuple(float(x) for x in values[key]) for key in ("mean", "std")})
     defaults = tuple(f"preprocess_cfg.{key}={value!r}" for key, value in OPENAI.items() if key not in given)
     return PreprocessConfig(size=image_size, **values), defaults
 
@@ -72,8 +73,8 @@ def huggingface_preprocess(fields: Any, image_size: tuple[int, int]) -> Preproce
         raise CheckpointError(f"preprocessor_config.json has resample={fields['resample']!r}; pass preprocess=...")
     return PreprocessConfig(
         size=image_size,
-        mean=tuple(fields["image_mean"]),
-        std=tuple(fields["image_std"]),
+        mean=tuple(float(x) for x in fields["image_mean"]),
+        std=tuple(float(x) for x in fields["image_std"]),
         interpolation=HF_RESAMPLE[fields["resample"]],
         resize_mode=_resize_mode(fields, image_size),
     )

@@ -87,7 +87,8 @@ def named_preprocess(style: str, size: tuple[int, int]) -> PreprocessConfig:
     styles = _tables()["preprocess"]
     if style not in styles:
         raise CheckpointError(f"preprocess={style!r} is not known; use one of {', '.join(styles)}.")
-    return PreprocessConfig(size=size, **styles[style])
+    fields = dict(styles[style])
+    return PreprocessConfig(size=size, mean=tuple(fields.pop("mean")), std=tuple(fields.pop("std")), **fields)
 
 
 def _closest(name: str, known: Any) -> str:

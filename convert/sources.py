@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from .headers import open_safetensors
 from .hub import Repository, parse_repository
@@ -26,6 +26,7 @@ TOKENIZER_FILES = (
 MAX_JSON = 64 * 2**20
 
 
+@runtime_checkable
 class Files(Protocol):
     """Where the files of a checkpoint are: a folder or a repository."""
 

@@ -24,6 +24,7 @@ import orbax.checkpoint as ocp
 from .config import ClipConfig
 from .drafts import appears_whole, check_space
 from .params import flatten, shapes, unflatten
+from .tokenizer import ClipTokenizer, MissingTokenizer, Tokenizer, from_folder
 
 FORMAT = 1
 MANIFEST, CONFIG, PROVENANCE, WEIGHTS, TOKENIZER = (
@@ -154,6 +155,44 @@ def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtyp
     params = _read_weights(folder / WEIGHTS, shardings or {}, dtype)
     _check_params(config, {path: tuple(leaf.shape) for path, leaf in flatten(params)})
     return Checkpoint(config, params, tokenizer, _read_json(folder / PROVENANCE))
+
+
+def open_source(
+    source: str | Path, *, image_size: int | tuple[int, int] | None = None, **options: Any
+) -> tuple[ClipConfig, dict[str, Any], Tokenizer]:
+    """A checkpoint of any kind as (config, parameters, tokenizer): a converted folder, or what `convert.read` takes.
+
+    Args:
+      source: a folder that `save` wrote, or any other checkpoint.
+      image_size: pixels, one number or (height, width); position embeddings are resized when it is another one.
+      options: what a source cannot say of itself, for `jaxclip.convert.read`.
+
+    Raises:
+      FileNotFoundError, ValueError: as in `load` and `jaxclip.convert.read`.
+    """
+    from jaxclip import convert  # Only unconverted checkpoints and other image sizes need it.
+
+    if not is_checkpoint(source):
+        config, params, words, _ = convert.read(source, image_size=image_size, **options)
+        return config, params, _tokenizer(words, config)
+    given = {name: value for name, value in options.items() if value is not None}
+    if given:
+        raise ValueError(f"{source} is converted already, so {', '.join(given)} is settled; convert its source again.")
+    held = load(source)
+    config, params = convert.resized(held.config, held.params, image_size)
+    return config, params, _tokenizer(held.tokenizer, config)
+
+
+def _tokenizer(words: TokenizerSource, config: ClipConfig) -> Tokenizer:
+    """A checkpoint whose tokenizer cannot be used still loads; asking for tokens then says why."""
+    if words.kind == "missing" or config.text is None:
+        return MissingTokenizer(words.why)
+    try:
+        if words.folder is None:
+            return ClipTokenizer(context=config.text.context, **words.options)
+        return from_folder(words.folder, config.text.context, **words.options)
+    except (TypeError, ValueError, FileNotFoundError) as error:
+        return MissingTokenizer(f"the checkpoint's own cannot be used: {error}")
 
 
 def _check_params(config: ClipConfig, found: Mapping[str, tuple[int, ...]]) -> None:
