@@ -37,8 +37,8 @@ def read(
     Args:
       source: a file, a folder, `model/tag` of OpenCLIP's native models, or a repository (`hf-hub:org/repo`).
       like: `model/tag` that says everything about weights that come without a configuration.
-      model: architecture by name, for weights that come without a configuration; then pass `activation` and
-        `preprocess` too.
+      model: architecture by name, or a JSON file with OpenCLIP's `model_cfg`, for weights that come without a
+        configuration; then pass `activation` and `preprocess` too.
       activation: what the weights were trained with; contradicting the tag or the configuration is an error.
       preprocess: a PreprocessConfig, its fields without `size`, or the name of a style.
       dtype: of the parameters: float32, bfloat16 or float16.

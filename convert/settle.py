@@ -11,8 +11,8 @@ from .configs import Towers, openclip_towers, pair
 from .huggingface import huggingface_towers
 from .images import huggingface_preprocess, openclip_preprocess
 from .openai import openai_towers
-from .registry import TWIN, Tag, find_tag, model_cfg, named_preprocess
-from .sources import Source
+from .registry import Tag, find_tag, model_cfg, named_preprocess
+from .sources import Source, read_json
 from .tensors import CheckpointError
 
 POSITIONS = {
@@ -99,12 +99,12 @@ def _towers(source: Source, wishes: Wishes, tag: Tag | None) -> tuple[Towers, st
             _check_agree(towers, f"the tag {tag.name}", own, own_why, compare_all=source.tag is None)
         return towers, f"the tag {tag.name}", cfg["text_cfg"]
     if wishes.model is not None:
-        cfg = model_cfg(wishes.model)
+        cfg = _named_cfg(wishes.model)
         if own is not None:
             named = openclip_towers(cfg, own.vision.activation)
             _check_agree(named, f"model={wishes.model!r}", own, own_why, compare_all=True)
             return own, own_why, own_text
-        known = "quick_gelu" if wishes.model.endswith(TWIN) else wishes.activation
+        known = "quick_gelu" if cfg.get("quick_gelu") else wishes.activation
         if known is None:
             raise CheckpointError(
                 f"{source.label} does not say its activation and {wishes.model} exists with both; pass "
@@ -117,6 +117,16 @@ def _towers(source: Source, wishes: Wishes, tag: Tag | None) -> tuple[Towers, st
             f"and tag) to take everything from a tag, or model=, activation= and preprocess=."
         )
     return own, own_why, own_text
+
+
+def _named_cfg(model: str) -> Mapping[str, Any]:
+    """The `model_cfg` of a name, or of a JSON file in OpenCLIP's format."""
+    if not model.endswith(".json"):
+        return model_cfg(model)
+    if not Path(model).is_file():
+        raise FileNotFoundError(f"model={model!r}: there is no such file.")
+    fields = read_json(Path(model))
+    return fields.get("model_cfg", fields)
 
 
 def _own_towers(source: Source) -> tuple[Towers | None, str, Mapping[str, Any] | None]:
@@ -162,8 +172,7 @@ def _check_activation(towers: Towers, why: str, wishes: Wishes) -> None:
 def _activation_why(wishes: Wishes, tag: Tag | None, why: str) -> str:
     if tag is not None and not model_cfg(tag.model).get("quick_gelu") and tag.activation == "quick_gelu":
         return f"{why}; the plain model config says gelu, but these weights were trained with quick_gelu"
-    said_by_name = wishes.model is not None and wishes.model.endswith(TWIN)
-    if why.startswith("model=") and not said_by_name:
+    if why.startswith("model=") and wishes.model is not None and not _named_cfg(wishes.model).get("quick_gelu"):
         return f"passed as activation={wishes.activation!r}"
     return f"{why}; OpenAI trained with quick_gelu only" if "OpenAI archive" in why else why
 
