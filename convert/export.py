@@ -58,6 +58,8 @@ def export_openclip(
     tensors = {name: _cast(name, array, dtype) for name, array in state_dict(params, config).items()}
     write_safetensors(out / "open_clip_model.safetensors", tensors)
     fields = openclip_config(config)
+    if "logit_bias" in params:
+        fields["model_cfg"]["init_logit_bias"] = float(params["logit_bias"])
     if tokenizer_dir is not None:
         fields["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "."
         for path in Path(tokenizer_dir).iterdir():
