@@ -104,6 +104,13 @@ def openclip_towers(model_cfg: Any, activation: Activation | None = None) -> Tow
     Raises:
       CheckpointError: an unknown or unsupported option, by name.
     """
+    try:
+        return _towers(model_cfg, activation)
+    except (TypeError, AttributeError, ZeroDivisionError, OverflowError) as error:
+        raise CheckpointError(f"model_cfg holds a value of the wrong kind: {error}.") from error
+
+
+def _towers(model_cfg: Any, activation: Activation | None) -> Towers:
     defaults: list[str] = []
     known = MODEL_KEYS | MODEL_IGNORED | {"multimodal_cfg"}
     model = _Options("model_cfg", model_cfg, known, defaults)
@@ -116,6 +123,8 @@ def openclip_towers(model_cfg: Any, activation: Activation | None = None) -> Tow
     embed_dim = model.need("embed_dim")
     vision = _vision(model.need("vision_cfg"), embed_dim, base, defaults)
     text_cfg = model.need("text_cfg")
+    if not isinstance(text_cfg, Mapping):
+        raise CheckpointError(f"text_cfg must be a JSON object; got {text_cfg!r}.")
     missing = foreign_text(text_cfg)
     text = None if missing else _text(text_cfg, embed_dim, base, defaults)
     return Towers(vision, text, missing, tuple(defaults))

@@ -12,8 +12,8 @@ from jaxclip.config import Activation, PreprocessConfig
 from .tensors import CheckpointError
 
 TWIN = "-quickgelu"
-# open_clip's registry sends this tag to the e31 repository, so the hub cannot give these weights.
-MISLABELLED = {("ViT-B-16-plus-240", "laion400m_e32"): "laion400m_e31"}
+# open_clip's registry sends this tag to the repository of laion400m_e31, so the hub cannot give these weights.
+MISLABELLED = {("ViT-B-16-plus-240", "laion400m_e32")}
 
 
 @dataclass(frozen=True)

@@ -49,6 +49,9 @@ def settle(source: Source, wishes: Wishes) -> Settled:
     Raises:
       CheckpointError: two sources of truth disagree, or none says it; either way with what to pass.
     """
+    if wishes.activation is not None and wishes.activation not in get_args(Activation):
+        known = ", ".join(get_args(Activation))
+        raise CheckpointError(f"activation={wishes.activation!r} is not known; use one of {known}.")
     tag = _tag(source, wishes)
     towers, why, text_cfg = _towers(source, wishes, tag)
     _check_activation(towers, why, wishes)
@@ -157,13 +160,7 @@ def _check_agree(said: Towers, who: str, own: Towers, own_why: str, *, compare_a
 
 
 def _check_activation(towers: Towers, why: str, wishes: Wishes) -> None:
-    if wishes.activation is None:
-        return
-    if wishes.activation not in get_args(Activation):
-        raise CheckpointError(
-            f"activation={wishes.activation!r} is not known; use one of {', '.join(get_args(Activation))}."
-        )
-    if wishes.activation != towers.vision.activation:
+    if wishes.activation not in (None, towers.vision.activation):
         raise CheckpointError(
             f"{why} needs {towers.vision.activation}; activation={wishes.activation!r} was passed. Leave it out."
         )

@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 from .headers import open_safetensors
 from .hub import Repository, parse_repository
 from .pickles import read_archive, tensors_of_module
-from .registry import Tag, find_tag, model_names, tags
+from .registry import MISLABELLED, Tag, find_tag, model_names, tags
 from .rules import Layout, detect_layout
 from .tensors import CheckpointError, LazyTensor
 
@@ -103,6 +103,11 @@ def _from_name(name: str) -> Source:
 
 
 def _from_tag(tag: Tag, label: str) -> Source:
+    if (tag.model, tag.tag) in MISLABELLED:
+        raise CheckpointError(
+            f"open_clip's registry gives {tag.name} the repository {tag.repository}, which holds other weights; "
+            f"download {tag.url} and pass the file with like={tag.name!r}."
+        )
     repository = Repository(tag.repository)
     weights = repository.file("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     own = repository.cached(OPENCLIP_CONFIG)

@@ -41,7 +41,7 @@ def is_native(cfg: dict) -> bool:
 
 def table(newest: Path, released: Path) -> dict:
     configs, old = native_configs(newest), native_configs(released)
-    preprocess, tags = {}, {}
+    preprocess, tags, old_tags = {}, {}, registry(released)
     for name, entries in registry(newest).items():
         # A -quickgelu twin has the quick_gelu tags of its plain name; that rule is code, not data.
         if name not in configs or name.endswith("-quickgelu"):
@@ -52,11 +52,12 @@ def table(newest: Path, released: Path) -> dict:
             if style is None:
                 style = f"{STYLES[tuple(fields['mean'])]}-{fields['interpolation']}-{fields['resize_mode']}"
                 preprocess[style] = fields
+            url = entry["url"] or old_tags.get(name, {}).get(tag, {}).get("url")
             tags.setdefault(name, {})[tag] = {
                 "repository": entry["hf_hub"].rstrip("/"),
                 "activation": "quick_gelu" if entry.get("quick_gelu") else "gelu",
                 "preprocess": style,
-                **({"url": entry["url"]} if entry["url"] else {}),
+                **({"url": url} if url else {}),
             }
     models = {name: {"model_cfg": cfg, **({} if name in old else {"since": "main"})} for name, cfg in configs.items()}
     return {"preprocess": preprocess, "models": models, "tags": tags}

@@ -148,7 +148,7 @@ def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtyp
         raise ValueError(
             f"{folder} has format {fields.get('format')!r}; this version reads {FORMAT}. Convert it again."
         )
-    config = ClipConfig.from_dict(fields)
+    config = ClipConfig.from_dict(_tuples(fields))
     tokenizer = TokenizerSource(
         **fields["tokenizer"], folder=folder / TOKENIZER if fields["tokenizer"]["kind"] == "own" else None
     )
@@ -276,6 +276,13 @@ def _check_files(folder: Path) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tuples(fields: Any) -> Any:
+    """JSON has lists where the configs have tuples."""
+    if isinstance(fields, dict):
+        return {key: _tuples(value) for key, value in fields.items()}
+    return tuple(_tuples(value) for value in fields) if isinstance(fields, list) else fields
 
 
 def _write_json(path: Path, fields: Mapping[str, Any]) -> None:
