@@ -209,14 +209,14 @@ def _check_params(config: ClipConfig, found: Mapping[str, tuple[int, ...]]) -> N
 
 
 def _write_weights(folder: Path, leaves: Mapping[str, Any]) -> None:
-    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True)
+    # Uncompressed: weights do not compress, and compressing holds a second copy of every array until it is written.
+    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True, use_compression=False)
     with ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(folder, args=ocp.args.PyTreeSave({path: _on_host(leaf) for path, leaf in leaves.items()}))
 
 
 def _on_host(leaf: Any) -> jax.Array:
-    """A jax.Array over the same memory where it is aligned: Orbax copies NumPy arrays before it writes them, which
-    would double the memory of a conversion."""
+    """A jax.Array over the same memory where that is aligned; Orbax would copy a NumPy array before writing it."""
     if isinstance(leaf, jax.Array):
         return leaf
     return jax.device_put(leaf, jax.local_devices(backend="cpu")[0], may_alias=True)
