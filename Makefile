@@ -23,19 +23,21 @@ lint: $(VENV)/.lint ## check style and formatting
 
 $(BIN)/python:
 	@test -n "$(PYTHON)" || { echo "jaxclip needs Python 3.11 or newer; install one, or name it: make PYTHON=/path/to/python3"; exit 1; }
-	$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make virtual environments; install its venv module (python3-venv)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "$(PYTHON) cannot make virtual environments; install its venv module (python3-venv)"; exit 1; }
 
 $(VENV)/.runtime: pyproject.toml | $(BIN)/python
-	$(PIP) -e .
+	@echo "installing jaxclip and what it needs in $(VENV) (a few minutes, once)"
+	@$(PIP) -e .
 	@touch $@
 
 # torch comes first, so that nothing else brings in another version; without it the parity tests skip, saying so.
 $(VENV)/.test: pyproject.toml tests/parity/requirements.txt | $(BIN)/python
-	$(PIP) $(TORCH) || echo "$(TORCH) could not be installed here: the comparisons with PyTorch will be skipped"
-	$(PIP) -e '.[test]'
-	$(PIP) --no-deps -r tests/parity/requirements.txt || echo "open_clip could not be installed here: the comparisons with PyTorch will be skipped"
+	@echo "installing jaxclip, PyTorch and the tests in $(VENV) (a few minutes, once)"
+	@$(PIP) $(TORCH) || echo "$(TORCH) could not be installed here: the comparisons with PyTorch will be skipped"
+	@$(PIP) -e '.[test]'
+	@$(PIP) --no-deps -r tests/parity/requirements.txt || echo "open_clip could not be installed here: the comparisons with PyTorch will be skipped"
 	@touch $@ $(VENV)/.runtime
 
 $(VENV)/.lint: pyproject.toml | $(BIN)/python
-	$(PIP) 'ruff>=0.9'
+	@$(PIP) 'ruff>=0.9'
 	@touch $@
