@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from jaxclip.checkpoint import TOKENIZER_FILES
 from jaxclip.config import Activation, ClipConfig, TextConfig, VisionConfig
 from jaxclip.params import flatten
 
 from .headers import write_safetensors
 from .rules import backward, moves
-from .sources import OPENCLIP_CONFIG, TOKENIZER_FILES
+from .sources import OPENCLIP_CONFIG
 from .tensors import CheckpointError, as_dtype
 
 

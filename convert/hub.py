@@ -29,6 +29,7 @@ class Repository:
         self.name = name
         self.revision = revision
         self._commit: str | None = None
+        self._reachable = True
 
     def file(self, *names: str) -> Path:
         """The first of `names` that the repository has, from the cache or downloaded into it.
@@ -54,9 +55,14 @@ class Repository:
           FileNotFoundError: there is no such repository or revision.
           PermissionError: it is gated or private.
         """
+        if not self._reachable:
+            return self.cached(name)
         try:
             path = Path(hf_hub_download(self.name, name, revision=self._commit or self.revision))
-        except (*UNREACHABLE, EntryNotFoundError):
+        except UNREACHABLE:
+            self._reachable = False  # Asking for the next file would wait as long again.
+            return None
+        except EntryNotFoundError:
             return None
         except GatedRepoError as error:
             raise PermissionError(

@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxclip.checkpoint import TokenizerSource
+from jaxclip.checkpoint import TOKENIZER_FILES, TokenizerSource
 from jaxclip.config import ClipConfig
 
 from .hub import parse_repository
-from .sources import TOKENIZER_FILES, Files, Source
+from .sources import Files, Source
 
 CLIP_VOCABULARY = 49408
-ESSENTIAL = ("tokenizer.json", "vocab.json", "vocab.txt", "sentencepiece.bpe.model", "spiece.model")
+ESSENTIAL = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model")
 
 
 def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, Any] | None) -> TokenizerSource:

@@ -9,8 +9,6 @@
 A folder is written under another name beside its place and renamed when its manifest is on disk.
 """
 
-import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -22,19 +20,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from .config import ClipConfig
-from .drafts import appears_whole, check_space
+from .drafts import MANIFEST, appears_whole, check_files, check_space, inventory, read_json, write_json
 from .params import flatten, shapes, unflatten
 from .tokenizer import ClipTokenizer, MissingTokenizer, Tokenizer, from_folder
 
 FORMAT = 1
-MANIFEST, CONFIG, PROVENANCE, WEIGHTS, TOKENIZER = (
-    "manifest.json",
-    "config.json",
-    "provenance.json",
-    "weights",
-    "tokenizer",
-)
-HASHED_BELOW = 16 * 2**20  # bytes; larger files are checked by size when they are opened
+CONFIG, PROVENANCE, WEIGHTS, TOKENIZER = "config.json", "provenance.json", "weights", "tokenizer"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,9 +111,9 @@ def save(
             params.clear()
         _write_tokenizer(draft / TOKENIZER, tokenizer)
         fields = {"kind": tokenizer.kind, "why": tokenizer.why, "options": tokenizer.options}
-        _write_json(draft / CONFIG, {"format": FORMAT, **config.to_dict(), "tokenizer": fields})
-        _write_json(draft / PROVENANCE, dict(provenance))
-        _write_json(draft / MANIFEST, {"format": FORMAT, "files": _inventory(draft)})
+        write_json(draft / CONFIG, {"format": FORMAT, **config.to_dict(), "tokenizer": fields})
+        write_json(draft / PROVENANCE, dict(provenance))
+        write_json(draft / MANIFEST, {"format": FORMAT, "files": inventory(draft)})
     return folder
 
 
@@ -142,8 +133,8 @@ def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtyp
     folder = Path(folder).absolute()
     if not is_checkpoint(folder):
         raise FileNotFoundError(f"{folder} is no converted checkpoint: it has no {MANIFEST}. Run `jaxclip convert`.")
-    _check_files(folder)
-    fields = _read_json(folder / CONFIG)
+    check_files(folder)
+    fields = read_json(folder / CONFIG)
     if fields.get("format") != FORMAT:
         raise ValueError(
             f"{folder} has format {fields.get('format')!r}; this version reads {FORMAT}. Convert it again."
@@ -154,7 +145,7 @@ def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtyp
     )
     params = _read_weights(folder / WEIGHTS, shardings or {}, dtype)
     _check_params(config, {path: tuple(leaf.shape) for path, leaf in flatten(params)})
-    return Checkpoint(config, params, tokenizer, _read_json(folder / PROVENANCE))
+    return Checkpoint(config, params, tokenizer, read_json(folder / PROVENANCE))
 
 
 def open_source(
@@ -215,11 +206,15 @@ def _write_weights(folder: Path, leaves: Mapping[str, Any]) -> None:
         checkpointer.save(folder, args=ocp.args.PyTreeSave({path: _on_host(leaf) for path, leaf in leaves.items()}))
 
 
-def _on_host(leaf: Any) -> jax.Array:
+def _on_host(leaf: Any) -> Any:
     """A jax.Array over the same memory where that is aligned; Orbax would copy a NumPy array before writing it."""
     if isinstance(leaf, jax.Array):
         return leaf
-    return jax.device_put(leaf, jax.local_devices(backend="cpu")[0], may_alias=True)
+    try:
+        host = jax.local_devices(backend="cpu")[0]
+    except RuntimeError:  # JAX_PLATFORMS can leave the host's backend out.
+        return leaf
+    return jax.device_put(leaf, host, may_alias=True)
 
 
 def _read_weights(folder: Path, shardings: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
@@ -247,35 +242,10 @@ def _write_tokenizer(folder: Path, tokenizer: TokenizerSource) -> None:
 TOKENIZER_FILES = frozenset(
     {
         "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-        "merges.txt", "vocab.txt", "sentencepiece.bpe.model", "spiece.model",
+        "merges.txt", "vocab.txt", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model",
     }
 )  # fmt: skip
 """Every file that a Hugging Face tokenizer may be made of."""
-
-
-def _inventory(folder: Path) -> dict[str, dict[str, Any]]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): _describe(path) for path in files}
-
-
-def _describe(path: Path) -> dict[str, Any]:
-    size = path.stat().st_size
-    return {"bytes": size, **({"sha256": _sha256(path)} if size < HASHED_BELOW else {})}
-
-
-def _check_files(folder: Path) -> None:
-    manifest = _read_json(folder / MANIFEST)
-    for name, said in manifest.get("files", {}).items():
-        path = folder / name
-        if not path.is_file():
-            raise ValueError(f"{folder} lacks {name}, which its manifest names; convert it again.")
-        if path.stat().st_size != said["bytes"] or ("sha256" in said and _sha256(path) != said["sha256"]):
-            raise ValueError(f"{folder} has another {name} than its manifest says; convert it again.")
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _tuples(fields: Any) -> Any:
@@ -283,17 +253,3 @@ def _tuples(fields: Any) -> Any:
     if isinstance(fields, dict):
         return {key: _tuples(value) for key, value in fields.items()}
     return tuple(_tuples(value) for value in fields) if isinstance(fields, list) else fields
-
-
-def _write_json(path: Path, fields: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); convert the checkpoint again.") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path} must hold a JSON object; convert the checkpoint again.")
-    return fields

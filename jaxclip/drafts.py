@@ -1,13 +1,19 @@
-"""Folders that appear whole or not at all, whatever happens while they are written."""
+"""Folders that appear whole or not at all, whatever happens while they are written, and that know if they changed."""
 
 import errno
+import hashlib
+import json
 import os
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
+MANIFEST = "manifest.json"
+HASHED_BELOW = 16 * 2**20  # bytes; larger files are checked by their size
 SPARE = 64 * 2**20  # bytes of disk that a save needs beside what it counted
 
 
@@ -25,7 +31,7 @@ def appears_whole(folder: Path) -> Iterator[Path]:
         draft.chmod(0o755)
         _replace(draft, folder)
     except BaseException as error:
-        shutil.rmtree(draft, ignore_errors=True)
+        _remove(draft)
         if _is_full(error):
             raise OSError(
                 errno.ENOSPC,
@@ -50,6 +56,21 @@ def _replace(draft: Path, folder: Path) -> None:
         finally:
             shutil.rmtree(old, ignore_errors=True)
     _sync_folder(folder.parent)
+
+
+def _remove(draft: Path) -> None:
+    """Delete a draft that other threads may still be writing to: a writer that failed does not stop its siblings,
+    and each may make its folder again."""
+    quiet = 0
+    for _ in range(100):
+        if draft.exists():
+            shutil.rmtree(draft, ignore_errors=True)
+            quiet = 0
+        else:
+            quiet += 1
+        if quiet == 5:
+            return
+        time.sleep(0.05)
 
 
 def _is_full(error: BaseException) -> bool:
@@ -88,3 +109,54 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def inventory(folder: Path) -> dict[str, dict[str, Any]]:
+    """Size of every file in a folder, and SHA-256 of every small one; what `check_files` compares with."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): _describe(path) for path in files}
+
+
+def _describe(path: Path) -> dict[str, Any]:
+    size = path.stat().st_size
+    return {"bytes": size, **({"sha256": _sha256(path)} if size < HASHED_BELOW else {})}
+
+
+def check_files(folder: Path) -> None:
+    """Compare a folder with its manifest.
+
+    Raises:
+      ValueError: a file is missing or is not what it was, by name.
+    """
+    manifest = read_json(folder / MANIFEST)
+    for name, said in manifest.get("files", {}).items():
+        path = folder / name
+        if not path.is_file():
+            raise ValueError(f"{folder} lacks {name}, which its manifest names; convert it again.")
+        if path.stat().st_size != said["bytes"] or ("sha256" in said and _sha256(path) != said["sha256"]):
+            raise ValueError(f"{folder} has another {name} than its manifest says; convert it again.")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_json(path: Path, fields: Mapping[str, Any]) -> None:
+    """For people to read as well."""
+    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """Inverse of `write_json`.
+
+    Raises:
+      ValueError: the file is no JSON object.
+    """
+    try:
+        fields = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error}); convert the checkpoint again.") from error
+    if not isinstance(fields, dict):
+        raise ValueError(f"{path} must hold a JSON object; convert the checkpoint again.")
+    return fields

@@ -140,7 +140,7 @@ def test_overwrite_replaces_only_once_the_new_one_is_complete(tiny, tmp_path, mo
     out = save(tmp_path / "out", config, params)
     other = unflatten({path: leaf + 1 for path, leaf in flatten(params)})
     with monkeypatch.context() as broken:
-        broken.setattr(checkpoint, "_inventory", lambda draft: 1 / 0)
+        broken.setattr(checkpoint, "inventory", lambda draft: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             save(out, config, other, overwrite=True)
     assert_same(checkpoint.load(out).params, params)
@@ -206,7 +206,7 @@ def test_too_little_disk_is_said_before_anything_is_written(tiny, tmp_path, monk
 KILLED = """
 import os, sys
 from jaxclip import checkpoint, convert
-checkpoint._inventory = lambda draft: os._exit(9)
+checkpoint.inventory = lambda draft: os._exit(9)
 convert.convert(sys.argv[1], sys.argv[2])
 """
 

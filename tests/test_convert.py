@@ -8,7 +8,6 @@ from jaxclip.convert import CheckpointError, rules
 from jaxclip.convert.apply import fill
 from jaxclip.convert.export import openclip_config, state_dict
 from jaxclip.convert.headers import open_safetensors, write_safetensors
-from jaxclip.convert.positions import resize_positions
 from jaxclip.convert.sources import open_source
 from parity import checkpoints
 from parity.checkpoints import CFG, OPTIONS, PREPROCESS
@@ -247,45 +246,6 @@ def test_export_in_half_precision_and_with_its_tokenizer(open_clip, tmp_path):
         convert.export_openclip(huge, config, tmp_path / "huge", "float16")
 
 
-def test_one_error_lists_every_gap(open_clip, tmp_path):
-    checkpoints.make_openclip(tmp_path)
-    path = tmp_path / "open_clip_model.safetensors"
-    tensors = {name: tensor.read() for name, tensor in open_safetensors(path).items()}
-    del tensors["visual.proj"]
-    tensors["visual.surplus"] = np.zeros(3, np.float32)
-    tensors["ln_final.bias"] = np.zeros(7, np.float32)
-    tensors["logit_scale"] = np.zeros((), np.int64)
-    write_safetensors(path, tensors)
-    with pytest.raises(CheckpointError) as caught:
-        convert.read(tmp_path)
-    for gap in (
-        "4 gaps",
-        "missing: visual.proj",
-        "left over: visual.surplus [3]",
-        "misshapen: ln_final.bias is [7], expected [32]",
-        "not floating point: logit_scale is int64",
-    ):
-        assert gap in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("value", "dtype", "message"),
-    [
-        (np.nan, "float32", "ln_final.bias holds NaN"),
-        (np.inf, "float32", "ln_final.bias holds NaN or infinity"),
-        (1e6, "float16", "ln_final.bias has values that float16 cannot hold; pass dtype='float32'"),
-    ],
-)
-def test_a_number_that_is_none_is_an_error(open_clip, tmp_path, value, dtype, message):
-    checkpoints.make_openclip(tmp_path)
-    path = tmp_path / "open_clip_model.safetensors"
-    tensors = {name: tensor.read() for name, tensor in open_safetensors(path).items()}
-    tensors["ln_final.bias"][0] = value
-    write_safetensors(path, tensors)
-    with pytest.raises(CheckpointError, match=message):
-        convert.read(tmp_path, dtype=dtype)
-
-
 def test_every_rule_table_covers_the_parameter_table(open_clip, tmp_path):
     """Right sides of the rules are the axes that the parameter table names, whatever the layout."""
     for option in ("plain", "layer_scale", "linear_projection"):
@@ -300,41 +260,6 @@ def test_every_rule_table_covers_the_parameter_table(open_clip, tmp_path):
             right = move.pattern.split("->")[1].replace("(ph pw rgb)", "p").split()
             stacked = ["l"] if move.target.split(".")[1] == "blocks" else []
             assert stacked + right == axes[move.target].split(), move.target
-
-
-@pytest.mark.parametrize(("old", "new"), [((4, 4), (7, 7)), ((4, 4), (2, 3)), ((3, 5), (6, 4)), ((7, 7), (7, 7))])
-def test_positions_resize_as_in_pytorch(open_clip, old, new):
-    import torch
-    from torch.nn.functional import interpolate
-
-    positions = np.random.default_rng(0).standard_normal((1 + old[0] * old[1], 9)).astype(np.float32)
-    grid = torch.tensor(positions[1:]).reshape(1, *old, 9).permute(0, 3, 1, 2)
-    theirs = interpolate(grid, new, mode="bicubic", antialias=True, align_corners=False)
-    theirs = theirs.permute(0, 2, 3, 1).reshape(-1, 9).numpy()
-    ours = resize_positions(positions, old, new)
-    np.testing.assert_array_equal(ours[0], positions[0])
-    np.testing.assert_allclose(ours[1:], theirs, atol=2e-6)
-
-
-def test_image_size_resizes_positions_as_open_clip_does(open_clip, tmp_path):
-    checkpoints.make_openclip(tmp_path)
-    model = open_clip.create_model(f"local-dir:{tmp_path}", force_image_size=(48, 40))
-    config, params, _, provenance = convert.read(tmp_path, image_size=(48, 40))
-    assert config.vision.grid == (6, 5)
-    assert config.preprocess.size == (48, 40)
-    theirs = model.visual.positional_embedding.detach().numpy()
-    np.testing.assert_allclose(params["vision"]["positional_embedding"], theirs, atol=2e-6)
-    assert "bicubic" in provenance["options"]["position_embedding"]["why"]
-
-
-def test_weights_of_another_grid_than_the_config_are_resized_and_recorded(open_clip, tmp_path):
-    checkpoints.make_openclip(tmp_path)
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": checkpoints.config(vision_image_size=64)}))
-    model = open_clip.create_model(f"local-dir:{tmp_path}")
-    _, params, _, provenance = convert.read(tmp_path)
-    theirs = model.visual.positional_embedding.detach().numpy()
-    np.testing.assert_allclose(params["vision"]["positional_embedding"], theirs, atol=2e-6)
-    assert provenance["options"]["position_embedding"]["value"] == "resized to (8, 8)"
 
 
 def test_golden_checkpoint_loads_without_a_tokenizer(shared):
