@@ -38,8 +38,8 @@ class Preset:
 PRESETS = {
     "gpu": Preset(),
     "cpu": Preset(
-        patch=12, width=128, n_layers=6, n_heads=4, n_shards=4, shard=10240, batch=256, n_held_out=2000, warmup=200,
-        steps=5000, dtype="float32",
+        patch=12, width=128, n_layers=6, n_heads=4, text_layers=2, n_shards=8, shard=10240, batch=128, n_held_out=2000,
+        learning_rate=2e-3, warmup=200, steps=6000, dtype="float32",
     ),
     "tiny": Preset(
         patch=16, width=64, n_layers=6, n_heads=4, text_width=64, text_layers=2, embed=64, n_shards=2, shard=2048,

@@ -25,6 +25,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax.contrib
 import orbax.checkpoint as ocp
 from flax import nnx
 from safetensors.numpy import save_file
@@ -39,6 +40,13 @@ from jaxclip.vision import VisionTransformer
 START = time.monotonic()
 MAX_LOGIT_SCALE = float(np.log(100))
 DECAYED = ("kernel", "patch_embedding", "projection")
+# Which axes of a block's stacked kernel are a matrix's rows and columns; queries, keys and values are matrices each.
+MATRICES = {
+    "attn_in.kernel": optax.contrib.MuonDimensionNumbers((1,), (3, 4)),
+    "attn_out.kernel": optax.contrib.MuonDimensionNumbers((1, 2), (3,)),
+    "mlp_in.kernel": optax.contrib.MuonDimensionNumbers((1,), (2,)),
+    "mlp_out.kernel": optax.contrib.MuonDimensionNumbers((1,), (2,)),
+}
 
 
 class Towers:
@@ -93,11 +101,21 @@ def learning_rate(preset: Preset, step: jax.Array, total: jax.Array) -> jax.Arra
 
 
 def optimizer(preset: Preset, names: list[str]) -> optax.GradientTransformation:
+    """Muon for the blocks' matrices, Adam for the rest, both at one learning rate (updates of equal size, root mean
+    square); steps are dear on two cores, and Muon needs fewer of them than Adam alone."""
     decayed = {name: name.rsplit(".", 1)[-1] in DECAYED for name in names}
+    matrices = {name: MATRICES.get(name.partition("blocks.")[2]) for name in names}
     return optax.chain(
         optax.clip_by_global_norm(1.0),
-        optax.scale_by_adam(b1=0.9, b2=0.98, eps=1e-6),
-        optax.add_decayed_weights(preset.weight_decay, mask=decayed),
+        optax.contrib.muon(
+            1.0,
+            weight_decay=preset.weight_decay,
+            adam_weight_decay=preset.weight_decay,
+            weight_decay_mask=decayed,
+            adam_b2=0.98,
+            muon_weight_dimension_numbers=matrices,
+            consistent_rms=0.2,
+        ),
     )
 
 
@@ -123,7 +141,7 @@ def shard_walker(preset: Preset, towers: Towers, adam: optax.GradientTransformat
             )
             updates, opt = adam.update(grads, state["opt"], state["params"])
             rate = learning_rate(preset, state["step"], total)
-            params = jax.tree.map(lambda p, u: p - rate * u, state["params"], updates)
+            params = jax.tree.map(lambda p, u: p + rate * u, state["params"], updates)
             return {"params": params, "opt": opt, "step": state["step"] + 1}, value
 
         return jax.lax.scan(step, state, order.reshape(n_steps, preset.batch))
