@@ -42,12 +42,12 @@ def fill(
     Raises:
       CheckpointError: one error that lists every tensor that is missing, left over, misshapen or not floating point.
     """
+    deepest = max(config.vision.n_layers, config.text.n_layers if config.text else 0)
+    if deepest > len(tensors):
+        raise CheckpointError(f"the configuration has {deepest} layers, but there are only {len(tensors)} tensors.")
     plan = moves(config, layout, set(tensors))
     _check(tensors, plan, config, layout, source_grid)
-    leaves = {
-        path: aligned(shape, as_dtype(dtype))
-        for path, shape in shapes(config, logit_bias="logit_bias" in tensors).items()
-    }
+    leaves = _allocate(shapes(config, logit_bias="logit_bias" in tensors), dtype)
     for move in plan:
         array = tensors[move.source].read()
         if move.target == VISION_POSITIONS:
@@ -55,6 +55,14 @@ def fill(
             array = resize_positions(array, source_grid or kept, config.vision.grid)
         _place(leaves[move.target], move, array)
     return unflatten(leaves)
+
+
+def _allocate(wanted: Mapping[str, tuple[int, ...]], dtype: str) -> dict[str, np.ndarray]:
+    try:
+        return {path: aligned(shape, as_dtype(dtype)) for path, shape in wanted.items()}
+    except (MemoryError, OverflowError) as error:
+        largest = max(wanted.items(), key=lambda item: prod(item[1]))
+        raise CheckpointError(f"there is no memory for {largest[0]} of shape {list(largest[1])}.") from error
 
 
 def _place(target: np.ndarray, move: Move, array: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from jaxclip.config import Activation, ClipConfig, PreprocessConfig, TextConfig,
 
 from .tensors import CheckpointError
 
+COUNTS = {"embed_dim", "width", "head_width", "heads", "context_length", "vocab_size"}
 MODEL_KEYS = {"embed_dim", "vision_cfg", "text_cfg", "quick_gelu"}
 MODEL_IGNORED = {"custom_text", "init_logit_scale", "init_logit_bias", "nonscalar_logit_scale", "output_dict"}
 VISION_KEYS = {
@@ -71,6 +72,13 @@ class _Options:
                 f"{owner} has options that this version does not know: "
                 f"{', '.join(f'{key}={fields[key]!r}' for key in unknown)}. Remove them if they change nothing."
             )
+        for key in COUNTS & set(fields):
+            if (
+                fields[key] is not None
+                and type(fields[key]) is not int
+                and not (key == "layers" and owner == "vision_cfg")
+            ):
+                raise CheckpointError(f"{owner}.{key} must be an integer; got {fields[key]!r}.")
         self.owner, self.fields, self.defaults = owner, fields, defaults
 
     def get(self, key: str, default: Any) -> Any:
@@ -146,9 +154,9 @@ def _vision(fields: Any, embed_dim: int, base: Activation, defaults: list[str]) 
     cfg = _Options("vision_cfg", fields, known, defaults)
     cfg.refuse(VISION_REFUSED)
     layers = cfg.get("layers", 12)
-    if not isinstance(layers, int):
+    if type(layers) is not int:
         raise CheckpointError(
-            f"vision_cfg.layers={layers!r} is a ResNet; only ViT image towers have this decomposition."
+            f"vision_cfg.layers={layers!r} is no number of ViT blocks; only ViT image towers have this decomposition."
         )
     pool = cfg.get("pool_type", "tok")
     if pool not in ("tok", "avg"):
@@ -227,8 +235,8 @@ def _eps(cfg: _Options) -> float:
 
 def pair(size: Any) -> tuple[int, int]:
     """(height, width) of a size that may be one number."""
-    if isinstance(size, int):
+    if type(size) is int:
         return size, size
-    if isinstance(size, list | tuple) and len(size) == 2 and all(isinstance(n, int) for n in size):
+    if isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int for n in size):
         return size[0], size[1]
     raise CheckpointError(f"a size must be one integer or [height, width]; got {size!r}.")

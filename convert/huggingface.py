@@ -35,6 +35,13 @@ def huggingface_towers(fields: Any) -> Towers:
     if not isinstance(fields, dict) or fields.get("model_type") != "clip":
         kind = fields.get("model_type") if isinstance(fields, dict) else fields
         raise CheckpointError(f"config.json describes a {kind!r} model; only model_type 'clip' can be converted.")
+    try:
+        return _towers(fields)
+    except (TypeError, AttributeError, OverflowError) as error:
+        raise CheckpointError(f"config.json holds a value of the wrong kind: {error}.") from error
+
+
+def _towers(fields: dict[str, Any]) -> Towers:
     defaults: list[str] = []
     embed_dim = _value(fields, "projection_dim", 512, "config.json", defaults)
     vision, text = _part(fields, "vision_config", VISION, defaults), _part(fields, "text_config", TEXT, defaults)
@@ -84,4 +91,6 @@ def _value(fields: dict[str, Any], key: str, default: Any, owner: str, defaults:
     if fields.get(key) is None:
         defaults.append(f"{owner}.{key}={default!r}")
         return default
+    if type(default) is int and type(fields[key]) is not int:
+        raise CheckpointError(f"{owner}.{key} must be an integer; got {fields[key]!r}.")
     return fields[key]

@@ -45,9 +45,12 @@ def openclip_preprocess(fields: Any, image_size: tuple[int, int]) -> tuple[Prepr
     given = {key: fields[key] for key in OPENAI if fields.get(key) is not None}
     values = {**OPENAI, **given}
     values["fill"] = values.pop("fill_color")
-    values.update({key: tuple(float(x) for x in values[key]) for key in ("mean", "std")})
+    values |= {key: _three(values[key]) for key in ("mean", "std")}
     defaults = tuple(f"preprocess_cfg.{key}={value!r}" for key, value in OPENAI.items() if key not in given)
-    return PreprocessConfig(size=image_size, **values), defaults
+    try:
+        return PreprocessConfig(size=image_size, **values), defaults
+    except TypeError as error:
+        raise CheckpointError(f"preprocess_cfg holds a value of the wrong kind: {error}.") from error
 
 
 def huggingface_preprocess(fields: Any, image_size: tuple[int, int]) -> PreprocessConfig:
@@ -64,17 +67,18 @@ def huggingface_preprocess(fields: Any, image_size: tuple[int, int]) -> Preproce
     for step in ("do_resize", "do_normalize", "do_rescale"):
         if not fields.get(step, True):
             raise CheckpointError(f"preprocessor_config.json switches {step} off; pass preprocess=...")
-    if abs(fields.get("rescale_factor", 1 / 255) - 1 / 255) > 1e-6:
-        raise CheckpointError(f"preprocessor_config.json scales by {fields['rescale_factor']}; pass preprocess=...")
+    scale = fields.get("rescale_factor", 1 / 255)
+    if not isinstance(scale, float) or abs(scale - 1 / 255) > 1e-6:
+        raise CheckpointError(f"preprocessor_config.json scales by {scale}; pass preprocess=...")
     lacking = [key for key in ("size", "resample", "image_mean", "image_std") if fields.get(key) is None]
     if lacking:
         raise CheckpointError(f"preprocessor_config.json lacks {', '.join(lacking)}; pass preprocess=...")
-    if fields["resample"] not in HF_RESAMPLE:
+    if not isinstance(fields["resample"], int) or fields["resample"] not in HF_RESAMPLE:
         raise CheckpointError(f"preprocessor_config.json has resample={fields['resample']!r}; pass preprocess=...")
     return PreprocessConfig(
         size=image_size,
-        mean=tuple(float(x) for x in fields["image_mean"]),
-        std=tuple(float(x) for x in fields["image_std"]),
+        mean=_three(fields["image_mean"]),
+        std=_three(fields["image_std"]),
         interpolation=HF_RESAMPLE[fields["resample"]],
         resize_mode=_resize_mode(fields, image_size),
     )
@@ -82,7 +86,7 @@ def huggingface_preprocess(fields: Any, image_size: tuple[int, int]) -> Preproce
 
 def _resize_mode(fields: dict[str, Any], image_size: tuple[int, int]) -> str:
     size, crop = fields["size"], fields.get("crop_size")
-    shortest = size if isinstance(size, int) else size.get("shortest_edge")
+    shortest = size.get("shortest_edge") if isinstance(size, dict) else size
     crops = fields.get("do_center_crop", True)
     if shortest is not None and crops and crop is not None and _height_width(crop) == image_size == pair(shortest):
         return "shortest"
@@ -94,8 +98,14 @@ def _resize_mode(fields: dict[str, Any], image_size: tuple[int, int]) -> str:
     )
 
 
+def _three(values: Any) -> tuple[float, ...]:
+    if not isinstance(values, list | tuple) or not all(isinstance(x, int | float) for x in values) or len(values) != 3:
+        raise CheckpointError(f"a mean or standard deviation must be three numbers; got {values!r}.")
+    return tuple(float(x) for x in values)
+
+
 def _height_width(size: Any) -> tuple[int, int]:
-    return (size["height"], size["width"]) if isinstance(size, dict) and "height" in size else pair(size)
+    return pair([size.get("height"), size.get("width")] if isinstance(size, dict) else size)
 
 
 def _unknown(fields: Any, known: set[str]) -> str:

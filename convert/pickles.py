@@ -9,6 +9,7 @@ import pickle
 import pickletools
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from math import prod
 from pathlib import Path
@@ -21,6 +22,11 @@ STORAGES = {
     "LongStorage": "int64", "IntStorage": "int32", "ShortStorage": "int16", "CharStorage": "int8",
     "ByteStorage": "uint8", "BoolStorage": "bool",
 }  # fmt: skip
+# zipfile's own error and what escapes it: names that are no text, offsets before the start, encrypted entries, ...
+BROKEN_ZIP = (
+    zipfile.BadZipFile, zlib.error, struct.error, EOFError, OSError, ValueError, LookupError, RuntimeError,
+    OverflowError,
+)  # fmt: skip
 MAX_DEPTH = 20
 MAX_PICKLE = 256 * 2**20
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -66,7 +72,9 @@ def read_archive(path: Path) -> tuple[Any, bool]:
     try:
         with zipfile.ZipFile(path) as archive:
             return _read(path, archive)
-    except (zipfile.BadZipFile, NotImplementedError, EOFError, OverflowError) as error:
+    except CheckpointError:
+        raise
+    except BROKEN_ZIP as error:
         raise CheckpointError(
             f"{path.name} is not a whole PyTorch file ({error}); download it again or save it as safetensors."
         ) from error
