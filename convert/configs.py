@@ -73,11 +73,7 @@ class _Options:
                 f"{', '.join(f'{key}={fields[key]!r}' for key in unknown)}. Remove them if they change nothing."
             )
         for key in COUNTS & set(fields):
-            if (
-                fields[key] is not None
-                and type(fields[key]) is not int
-                and not (key == "layers" and owner == "vision_cfg")
-            ):
+            if fields[key] is not None and type(fields[key]) is not int:
                 raise CheckpointError(f"{owner}.{key} must be an integer; got {fields[key]!r}.")
         self.owner, self.fields, self.defaults = owner, fields, defaults
 
@@ -85,7 +81,10 @@ class _Options:
         if self.fields.get(key) is None:
             self.defaults.append(f"{self.owner}.{key}={default!r}")
             return default
-        return self.fields[key]
+        value = self.fields[key]
+        if type(default) is float and type(value) not in (int, float):
+            raise CheckpointError(f"{self.owner}.{key} must be a number; got {value!r}.")
+        return value
 
     def need(self, key: str) -> Any:
         if self.fields.get(key) is None:

@@ -108,7 +108,7 @@ def test_unknown_and_unsupported_options_are_refused_by_name(option):
         ({"text_pool_type": "eos"}, "text_cfg lacks 'eos_id'"),
         ({"vision_image_size": [1, 2, 3]}, "one integer or"),
         ({"vision_width": "wide"}, "vision_cfg.width must be an integer; got 'wide'"),
-        ({"vision_mlp_ratio": "wide"}, "wrong kind"),
+        ({"vision_mlp_ratio": "wide"}, "vision_cfg.mlp_ratio must be a number; got 'wide'"),
         ({"vision_width": 50}, "multiple of n_heads"),
         ({"vision_layers": 0}, "positive integer"),
         ({"vision_head_width": 0}, "wrong kind"),
