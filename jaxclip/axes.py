@@ -29,3 +29,9 @@ The residual stream of the class token is a sum, because every block only adds t
 and the embedding is affine in z once mu and sigma are read off the image. That is the whole method; `contributions.py`
 writes it down. Source: Gandelsman, Efros and Steinhardt, arXiv:2310.05916, section 3.
 """
+
+import jax
+import numpy as np
+
+AnyArray = jax.Array | np.ndarray
+"""What public functions take: JAX's arrays or NumPy's. They return JAX's, but for what stays on the host."""

@@ -83,20 +83,22 @@ def cast(tree: Any, compute: Compute) -> Any:
 
 def project_in(
     block: Blocks, x: Float[Array, "batch token width"], eps: float, compute: Compute
-) -> tuple[Float[Array, "batch token head head_dim"], ...]:
+) -> tuple[Float[Array, "batch head token head_dim"], ...]:
     """Queries, keys and values of one block; value biases included."""
     y = ops.layer_norm(x, block.ln_1.scale[...], block.ln_1.bias[...], eps).astype(compute.dtype)
     kernel, bias = cast((block.attn_in.kernel[...], block.attn_in.bias[...]), compute)
-    qkv = jnp.einsum("btw,wxhc->btxhc", y, kernel, precision=compute.precision) + bias
-    return qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2]
+    # Heads before tokens: batched products over leading axes are several times faster on CPU.
+    qkv = jnp.einsum("btw,wxhc->xbhtc", y, kernel, precision=compute.precision)
+    q, k, v = qkv + bias[:, None, :, None]
+    return q, k, v
 
 
 def project_out(
-    block: Blocks, heads: Float[Array, "batch token head head_dim"], compute: Compute
+    block: Blocks, heads: Float[Array, "batch head token head_dim"], compute: Compute
 ) -> Float[Array, "batch token width"]:
     """What attention adds to the residual stream, from the mixed values of its heads."""
     kernel, bias = cast((block.attn_out.kernel[...], block.attn_out.bias[...]), compute)
-    return scale(jnp.einsum("bthc,hcw->btw", heads, kernel, precision=compute.precision) + bias, block.ls_1)
+    return scale(jnp.einsum("bhtc,hcw->btw", heads, kernel, precision=compute.precision) + bias, block.ls_1)
 
 
 def mlp(
@@ -117,12 +119,12 @@ def scale(x: Float[Array, "batch token width"], gamma: nnx.Param | None) -> Floa
 
 
 def attend(
-    q: Float[Array, "batch query head head_dim"],
-    k: Float[Array, "batch token head head_dim"],
-    v: Float[Array, "batch token head head_dim"],
+    q: Float[Array, "batch head query head_dim"],
+    k: Float[Array, "batch head token head_dim"],
+    v: Float[Array, "batch head token head_dim"],
     mask: Bool[Array, "#batch #query token"] | None,
     compute: Compute,
-) -> Float[Array, "batch query head head_dim"]:
+) -> Float[Array, "batch head query head_dim"]:
     """Values mixed by the pattern, for every query."""
     weights = ops.pattern(q, k, mask, compute.precision).astype(v.dtype)
-    return jnp.einsum("bhqt,bthc->bqhc", weights, v, precision=compute.precision)
+    return jnp.einsum("bhqt,bhtc->bhqc", weights, v, precision=compute.precision)

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxclip import ops
+from jaxclip.axes import AnyArray
 
 Detail = Literal["full", "head", "token", "layer"]
 Constants = Literal["spread", "separate"]
@@ -69,7 +70,7 @@ class Contributions:
         return jnp.linalg.norm(self.total(), axis=-1)
 
     def normalized(self) -> "Contributions":
-        """Every term divided by the embedding's norm, as the paper's released code stores them: `total()` has norm 1."""
+        """Every term divided by the embedding's norm, as in the paper's released code: `total()` has norm 1."""
         norm = self.norm()
 
         def divide(x: Float[Array, "*terms embed"]) -> Float[Array, "*terms embed"]:
@@ -90,12 +91,12 @@ class Contributions:
                 f"Ask the vision tower for detail={detail!r} or 'full'."
             )
         attn = self.attn
-        for name in reversed(here):
+        for place, name in enumerate(here):
             if name not in wanted:
-                attn = attn.sum(here.index(name) - len(here) - 1)
+                attn = attn.sum(place - len(here) - 1)
         return replace(self, attn=attn, detail=detail)
 
-    def project(self, directions: Float[Array, "text embed"]) -> "Contributions":
+    def project(self, directions: Float[AnyArray, "text embed"]) -> "Contributions":
         """Direct effect of every term on every text: the last axis becomes text, and `total()` is embedding @ textsᵀ.
 
         Args:
@@ -159,13 +160,14 @@ class Terms:
     """What one forward pass leaves behind: the terms of z, before the final LayerNorm is known.
 
     `attn` is, by detail: values times pattern per layer, head and token ("full"); their sum over tokens ("head" and
-    "layer"); or already in the joint space, summed over layers and heads, before the division by sigma ("token").
+    "layer"); or already in the joint space, summed over layers and heads, before the division by sigma ("token"). Both
+    are None where only z was asked for.
     """
 
     z: Float[Array, "batch width"]
     init: Float[Array, "batch width"]
-    attn: Float[Array, "..."]
-    mlp: Float[Array, "layer batch width"]
+    attn: Float[Array, "..."] | None
+    mlp: Float[Array, "layer batch width"] | None
 
 
 def assemble(

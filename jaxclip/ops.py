@@ -36,13 +36,13 @@ def activate(x: Float[Array, "*batch neuron"], kind: Activation) -> Float[Array,
 
 
 def pattern(
-    q: Float[Array, "batch query head head_dim"],
-    k: Float[Array, "batch token head head_dim"],
+    q: Float[Array, "batch head query head_dim"],
+    k: Float[Array, "batch head token head_dim"],
     mask: Bool[Array, "#batch #query token"] | None,
     precision: str,
 ) -> Float[Array, "batch head query token"]:
     """Softmaxed attention, in float32; rows sum to one. `mask` is True where a query may look."""
-    logits = jnp.einsum("bqhc,bthc->bhqt", q, k, precision=precision, preferred_element_type=jnp.float32)
+    logits = jnp.einsum("bhqc,bhtc->bhqt", q, k, precision=precision, preferred_element_type=jnp.float32)
     logits = logits * q.shape[-1] ** -0.5
     if mask is not None:
         logits = jnp.where(mask[:, None], logits, -jnp.inf)

@@ -6,6 +6,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxclip import blocks, ops
+from jaxclip.axes import AnyArray
 from jaxclip.blocks import Affine, Blocks, Norm, weight
 from jaxclip.config import Compute, TextConfig
 
@@ -23,7 +24,7 @@ class TextTransformer(nnx.Module):
         shape = (config.width, config.embed_dim)
         self.projection = None if config.projection == "none" else Affine(shape, bias, config.width**-0.5, rngs)
 
-    def __call__(self, tokens: Int[Array, "batch position"]) -> Float[Array, "batch embed"]:
+    def __call__(self, tokens: Int[AnyArray, "batch position"]) -> Float[Array, "batch embed"]:
         """Text embeddings in the joint space, un-normalised.
 
         Args:

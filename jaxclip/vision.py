@@ -9,6 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxclip import blocks, ops
+from jaxclip.axes import AnyArray
 from jaxclip.blocks import Blocks, Norm, weight
 from jaxclip.config import Compute, VisionConfig
 from jaxclip.contributions import Constants, Contributions, Detail, Readout, Terms, assemble
@@ -21,9 +22,9 @@ class Masks(NamedTuple):
     False where a token may be attended to by nobody; under mean pooling such a patch is not pooled either.
     """
 
-    heads: Float[Array, "layer head"] | Bool[Array, "layer head"] | None = None
-    mlps: Float[Array, "layer"] | Bool[Array, "layer"] | None = None
-    tokens: Bool[Array, "#batch token"] | Bool[Array, "token"] | None = None
+    heads: Float[AnyArray, "layer head"] | Bool[AnyArray, "layer head"] | None = None
+    mlps: Float[AnyArray, "layer"] | Bool[AnyArray, "layer"] | None = None
+    tokens: Bool[AnyArray, "#batch token"] | Bool[AnyArray, "token"] | None = None
 
 
 class VisionTransformer(nnx.Module):
@@ -46,13 +47,13 @@ class VisionTransformer(nnx.Module):
 
     def __call__(
         self,
-        images: Float[Array, "batch height width channel"],
+        images: Float[AnyArray, "batch height width channel"],
         *,
         detail: Detail = "full",
         constants: Constants = "spread",
-        heads: Float[Array, "layer head"] | Bool[Array, "layer head"] | None = None,
-        mlps: Float[Array, "layer"] | Bool[Array, "layer"] | None = None,
-        tokens: Bool[Array, "batch token"] | Bool[Array, "token"] | None = None,
+        heads: Float[AnyArray, "layer head"] | Bool[AnyArray, "layer head"] | None = None,
+        mlps: Float[AnyArray, "layer"] | Bool[AnyArray, "layer"] | None = None,
+        tokens: Bool[AnyArray, "batch token"] | Bool[AnyArray, "token"] | None = None,
     ) -> tuple[Float[Array, "batch embed"], Contributions]:
         """The embedding and its decomposition: `contributions.total()` equals the embedding.
 
@@ -78,11 +79,11 @@ class VisionTransformer(nnx.Module):
 
     def embed(
         self,
-        images: Float[Array, "batch height width channel"],
+        images: Float[AnyArray, "batch height width channel"],
         *,
-        heads: Float[Array, "layer head"] | Bool[Array, "layer head"] | None = None,
-        mlps: Float[Array, "layer"] | Bool[Array, "layer"] | None = None,
-        tokens: Bool[Array, "batch token"] | Bool[Array, "token"] | None = None,
+        heads: Float[AnyArray, "layer head"] | Bool[AnyArray, "layer head"] | None = None,
+        mlps: Float[AnyArray, "layer"] | Bool[AnyArray, "layer"] | None = None,
+        tokens: Bool[AnyArray, "batch token"] | Bool[AnyArray, "token"] | None = None,
     ) -> Float[Array, "batch embed"]:
         """The un-normalised embedding alone: the same forward pass, nothing collected. Arguments as for the call."""
         return _embed(self, images, self._check(images, Masks(heads, mlps, tokens)))
@@ -94,7 +95,7 @@ class VisionTransformer(nnx.Module):
         )
         return Readout(scale, bias, projection, self.config.eps, self.compute.precision)
 
-    def _check(self, images: Array, masks: Masks, detail: str = "full", constants: str = "spread") -> Masks:
+    def _check(self, images: AnyArray, masks: Masks, detail: str = "full", constants: str = "spread") -> Masks:
         for name, value, choices in (("detail", detail, Detail), ("constants", constants, Constants)):
             if value not in choices.__args__:
                 raise ValueError(f"{name} must be one of {', '.join(choices.__args__)}; got {value!r}.")
@@ -120,7 +121,7 @@ class VisionTransformer(nnx.Module):
 
 @partial(jax.jit, static_argnames=("detail", "constants"))
 def _decompose(
-    vision: VisionTransformer, images: Array, masks: Masks, detail: Detail, constants: Constants
+    vision: VisionTransformer, images: AnyArray, masks: Masks, detail: Detail, constants: Constants
 ) -> tuple[Array, Contributions]:
     readout = vision.readout()
     terms = forward(vision, images, masks, detail, readout.linear(constants))
@@ -128,11 +129,11 @@ def _decompose(
 
 
 @jax.jit
-def _embed(vision: VisionTransformer, images: Array, masks: Masks) -> Array:
+def _embed(vision: VisionTransformer, images: AnyArray, masks: Masks) -> Array:
     return vision.readout().embed(forward(vision, images, masks).z)
 
 
-def tokens_in(vision: VisionTransformer, images: Array) -> Float[Array, "batch token width"]:
+def tokens_in(vision: VisionTransformer, images: AnyArray) -> Float[Array, "batch token width"]:
     """The residual stream before the first block: class token and patches, placed, and normalised by ln_pre."""
     config, compute = vision.config, vision.compute
     patches = ops.patchify(images.astype(compute.dtype), config.patch_size)
@@ -147,7 +148,7 @@ def tokens_in(vision: VisionTransformer, images: Array) -> Float[Array, "batch t
 
 def forward(
     vision: VisionTransformer,
-    images: Array,
+    images: AnyArray,
     masks: Masks = Masks(),
     detail: Detail | None = None,
     g: Float[Array, "width embed"] | None = None,
@@ -172,10 +173,10 @@ def forward(
         mixed = blocks.attend(q, k, v, visible, compute)
         pattern = pool_pattern(q, k, visible)
         if heads is not None:
-            mixed = mixed * heads[:, None].astype(mixed.dtype)
+            mixed = mixed * heads[:, None, None].astype(mixed.dtype)
             pattern = pattern * heads[:, None]
         x = x + blocks.project_out(block, mixed, compute)
-        vectors = jnp.einsum("bht,bthc->bhc", pattern, v.astype(jnp.float32), precision=compute.precision)
+        vectors = jnp.einsum("bht,bhtc->bhc", pattern, v.astype(jnp.float32), precision=compute.precision)
         z = z + jnp.einsum("bhc,hcw->bw", vectors, kernel, precision=compute.precision) + bias
         added = blocks.mlp(block, x, config.activation, config.eps, compute)
         if alive is not None:
@@ -183,7 +184,7 @@ def forward(
         mlp = pool(added)
         kept = vectors if detail in ("head", "layer") else None
         if detail in ("full", "token"):
-            kept = pattern[..., None] * v.astype(jnp.float32).transpose(0, 2, 1, 3)
+            kept = pattern[..., None] * v.astype(jnp.float32)
         if detail == "token":
             total = total + jnp.einsum("bhtc,hcw,we->bte", kept, kernel, g, precision=compute.precision)
             kept = None
@@ -206,7 +207,7 @@ def _pooling(kind: str, visible: Bool[Array, "#batch token"] | None, n_tokens: i
             return x[:, 0].astype(jnp.float32)
 
         def pattern(q, k, mask):
-            return ops.pattern(q[:, :1], k, mask, precision)[:, :, 0]
+            return ops.pattern(q[:, :, :1], k, mask, precision)[:, :, 0]
 
         return pool, pattern
 

@@ -1,4 +1,4 @@
-"""What every test runs under: annotations are executed, and nothing broadcasts a rank by accident."""
+"""What every test runs under: annotations are executed."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +9,6 @@ import pytest
 import torchvision_stub
 
 torchvision_stub.install()
-jax.config.update("jax_numpy_rank_promotion", "raise")
 # Must come before the first import of jaxclip: it checks every annotated shape and dtype at run time.
 jaxtyping.install_import_hook("jaxclip", "beartype.beartype")
 
