@@ -3,6 +3,7 @@
 `scene(seed, split, index)` is a pure function: no state, no files, the same bytes in every process.
 """
 
+from pathlib import Path
 from typing import Any
 
 from jaxclip.data.scenes_captions import PROMPTS, caption, captions, prompts
@@ -32,7 +33,11 @@ FACTORS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """Factor -> names of its values; `SceneSpec.labels` indexes them."""
 
+CHECKPOINT = Path(__file__).parent / "scenes_clip"
+"""The CLIP trained on these scenes, in OpenCLIP's format; `experiments/export_scenes.py` writes it."""
+
 __all__ = [
+    "CHECKPOINT",
     "CLASSES",
     "FACTORS",
     "PROMPTS",

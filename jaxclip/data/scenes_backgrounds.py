@@ -37,7 +37,7 @@ def _crop(rng: np.random.Generator, name: str, size: int) -> Image:
     return _noise(name)[y : y + size, x : x + size]
 
 
-def _tinted(rng: np.random.Generator, rgb: tuple[int, int, int], spread: float = 12) -> Image:
+def _tinted(rng: np.random.Generator, rgb: tuple[int, int, int], spread: float = 12.0) -> Image:
     return (np.array(rgb) + rng.normal(0, spread / 2) + rng.normal(0, spread / 2, 3)).astype(np.float32)
 
 
@@ -54,7 +54,7 @@ def _water(rng: np.random.Generator, size: int) -> Image:
     y, _ = _grid(size)
     waves = _crop(rng, "waves", size)
     light = 15 * waves + 55 * np.clip(waves - 1.4, 0, 0.8) + (y - 48) * rng.uniform(-0.35, 0.1)
-    return _lit(_tinted(rng, (46, 120, 178), 16), light)
+    return _lit(_tinted(rng, (46, 120, 178), 16.0), light)
 
 
 def _sand(rng: np.random.Generator, size: int) -> Image:
@@ -65,12 +65,12 @@ def _sand(rng: np.random.Generator, size: int) -> Image:
 
 def _snow(rng: np.random.Generator, size: int) -> Image:
     mounds = _crop(rng, "mounds", size)[..., None] * np.array([9, 7, 4], np.float32)
-    return _tinted(rng, (232, 238, 247), 8) + mounds + 4 * _crop(rng, "fine", size)[..., None]
+    return _tinted(rng, (232, 238, 247), 8.0) + mounds + 4 * _crop(rng, "fine", size)[..., None]
 
 
 def _night(rng: np.random.Generator, size: int) -> Image:
     y, _ = _grid(size)
-    sky = _tinted(rng, (12, 15, 42), 8) + y[..., None] * np.array([0.15, 0.18, 0.38], np.float32)
+    sky = _tinted(rng, (12, 15, 42), 8.0) + y[..., None] * np.array([0.15, 0.18, 0.38], np.float32)
     sky = sky + 3 * _crop(rng, "coarse", size)[..., None]
     n_stars = int(rng.integers(30, 60))
     rows, columns = rng.integers(size, size=(2, n_stars))
@@ -92,8 +92,8 @@ def _brick(rng: np.random.Generator, size: int) -> Image:
 
 def _forest(rng: np.random.Generator, size: int) -> Image:
     _, x = _grid(size)
-    leaves = _lit(_tinted(rng, (32, 68, 34), 8), 12 * _crop(rng, "coarse", size) + 9 * _crop(rng, "fine", size))
-    bark = _lit(_tinted(rng, (84, 62, 44), 8), 7 * _crop(rng, "blades", size))
+    leaves = _lit(_tinted(rng, (32, 68, 34), 8.0), 12 * _crop(rng, "coarse", size) + 9 * _crop(rng, "fine", size))
+    bark = _lit(_tinted(rng, (84, 62, 44), 8.0), 7 * _crop(rng, "blades", size))
     trunks = rng.uniform(0, 96, int(rng.integers(4, 7)))
     widths = rng.uniform(2.5, 5, trunks.size)
     covered = (np.abs(x[..., None] - trunks) < widths).any(-1)

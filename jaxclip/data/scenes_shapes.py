@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-Field = NDArray[np.float32]
+Field = NDArray[np.floating]
 
 
 def _disc(x: Field, y: Field, cx: float, cy: float, radius: float) -> Field:
@@ -42,7 +42,7 @@ def _polygon(x: Field, y: Field, *corners: tuple[float, float]) -> Field:
 
 
 def _circle(x: Field, y: Field) -> Field:
-    return _disc(x, y, 0, 0, 0.95)
+    return _disc(x, y, 0.0, 0.0, 0.95)
 
 
 def _square(x: Field, y: Field) -> Field:
@@ -50,7 +50,7 @@ def _square(x: Field, y: Field) -> Field:
 
 
 def _triangle(x: Field, y: Field) -> Field:
-    return _polygon(x, y, (0, -0.98), (1.04, 0.82), (-1.04, 0.82))
+    return _polygon(x, y, (0.0, -0.98), (1.04, 0.82), (-1.04, 0.82))
 
 
 def _star(x: Field, y: Field) -> Field:
@@ -79,7 +79,7 @@ def _ring(x: Field, y: Field) -> Field:
 
 
 def _crescent(x: Field, y: Field) -> Field:
-    return np.maximum(_disc(x, y, 0.1, 0, 1.0), -_disc(x, y, 0.62, 0, 0.82))
+    return np.maximum(_disc(x, y, 0.1, 0.0, 1.0), -_disc(x, y, 0.62, 0.0, 0.82))
 
 
 SHAPE_OUTLINES: dict[str, Callable[[Field, Field], Field]] = {
