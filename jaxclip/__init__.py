@@ -1,0 +1,48 @@
+"""CLIP's image embedding as a sum over layers, heads and image patches, read with CLIP's own text encoder.
+
+    clip = jaxclip.load("ViT-L-14/openai")
+    embedding, contributions = clip.vision(clip.preprocess([image]))
+    contributions.total()  # is the embedding
+
+Source: Gandelsman, Efros and Steinhardt, arXiv:2310.05916.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxclip.clip import Clip, load
+    from jaxclip.config import ClipConfig, Compute, PreprocessConfig, TextConfig, VisionConfig
+    from jaxclip.contributions import Contributions
+    from jaxclip.text import TextTransformer
+    from jaxclip.vision import VisionTransformer
+
+__version__ = "0.1.0"
+
+# JAX takes seconds to import, so names arrive when they are asked for.
+_HOMES = {
+    "Clip": "clip",
+    "ClipConfig": "config",
+    "Compute": "config",
+    "Contributions": "contributions",
+    "PreprocessConfig": "config",
+    "TextConfig": "config",
+    "TextTransformer": "text",
+    "VisionConfig": "config",
+    "VisionTransformer": "vision",
+    "load": "clip",
+}
+__all__ = [
+    "Clip", "ClipConfig", "Compute", "Contributions", "PreprocessConfig", "TextConfig", "TextTransformer",
+    "VisionConfig", "VisionTransformer", "load",
+]  # fmt: skip
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'jaxclip' has no attribute {name!r}")
+    return getattr(import_module(f"jaxclip.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,4 +1,4 @@
-"""The transformer blocks of either tower: weights stacked on axis 0 and scanned, so that depth costs nothing to compile.
+"""The transformer blocks of either tower, weights stacked on axis 0 and scanned: depth costs nothing to compile.
 
 A block adds to the residual stream twice, attention and then MLP, each after a LayerNorm of its own:
 
@@ -68,7 +68,7 @@ class Blocks(nnx.Module):
         self.ls_2 = nnx.Param(jnp.ones((layer, width))) if config.layer_scale else None
 
     def output(self) -> tuple[Float[Array, "layer head head_dim width"], Float[Array, "layer width"]]:
-        """W_O and b_O of every layer in float32, LayerScale multiplied in: what attention adds is values @ W_O + b_O."""
+        """W_O and b_O of every layer in float32, LayerScale multiplied in: attention adds values @ W_O + b_O."""
         kernel, bias = self.attn_out.kernel[...].astype(jnp.float32), self.attn_out.bias[...].astype(jnp.float32)
         if self.ls_1 is None:
             return kernel, bias

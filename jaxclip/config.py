@@ -177,12 +177,15 @@ class ClipConfig:
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ClipConfig":
+        def tuples(part: dict[str, Any]) -> dict[str, Any]:  # JSON has lists only
+            return {name: tuple(value) if isinstance(value, list) else value for name, value in part.items()}
+
         text = fields["text"]
         return cls(
             name=fields["name"],
-            vision=VisionConfig(**fields["vision"]),
+            vision=VisionConfig(**tuples(fields["vision"])),
             text=None if text is None else TextConfig(**text),
-            preprocess=PreprocessConfig(**fields["preprocess"]),
+            preprocess=PreprocessConfig(**tuples(fields["preprocess"])),
             text_missing=fields.get("text_missing"),
         )
 

@@ -42,7 +42,7 @@ def softmax(logits):
 
 
 def terms(image, params, config, heads=None, mlps=None, visible=None):
-    """The pooled residual stream and the terms it is the sum of: z [w], init [w], attn [l h t w], b_O [l w], mlp [l w]."""
+    """The pooled residual stream z [w] and its terms: init [w], attn [l h t w], b_O [l w], mlp [l w]."""
     params = as_float64(params)
     x = tokens(np.asarray(image, np.float64), params, config)
     visible = np.ones(len(x), bool) if visible is None else np.asarray(visible, bool)

@@ -1,0 +1,133 @@
+"""A checkpoint as one object: both towers, its tokenizer and its preprocessing."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from jaxclip import preprocess as pictures
+from jaxclip.axes import AnyArray
+from jaxclip.config import ClipConfig, Compute
+from jaxclip.params import flatten
+from jaxclip.text import TextTransformer
+from jaxclip.tokenizer import Tokenizer
+from jaxclip.vision import VisionTransformer
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Clip:
+    """Both towers of a checkpoint with everything needed to feed them. A pytree: its leaves are the weights.
+
+    `vision` and `text` are Flax modules; `text` is None where the checkpoint's text tower is not CLIP's own (its
+    `config.text_missing` says which). `logit_scale` is the logarithm of the inverse temperature, as stored.
+    """
+
+    vision: VisionTransformer
+    text: TextTransformer | None
+    logit_scale: Float[Array, ""]
+    logit_bias: Float[Array, ""] | None
+    config: ClipConfig = field(metadata={"static": True})
+    tokenizer: Tokenizer = field(metadata={"static": True}, repr=False)
+
+    def preprocess(
+        self, images: Any, *, apply_exif: bool | None = None
+    ) -> Float[np.ndarray, "batch height width channel"]:
+        """Pictures of any size and mode to the vision tower's input, on the host, in OpenCLIP's exact order.
+
+        Args:
+          images: PIL images, paths, encoded bytes or uint8 arrays, one or a list.
+          apply_exif: turn photographs as their EXIF tag says; OpenCLIP does not, so None warns where it matters.
+        """
+        return pictures.preprocess(images, self.config.preprocess, apply_exif=apply_exif)
+
+    def tokenize(self, texts: str | Sequence[str]) -> Int[np.ndarray, "text position"]:
+        """Strings to token ids with the checkpoint's own tokenizer; what is too long is cut as OpenCLIP cuts it.
+
+        Raises:
+          ValueError: no texts, something that is no string, or a checkpoint without a tokenizer.
+        """
+        self._text()
+        return self.tokenizer(texts)
+
+    def encode_text(
+        self, tokens: Int[AnyArray, "text position"], *, normalize: bool = False
+    ) -> Float[Array, "text embed"]:
+        """Text embeddings in the joint space, of unit norm if `normalize`."""
+        return _normalized(self._text()(tokens), normalize)
+
+    def encode_image(
+        self, images: Float[Array, "batch height width channel"], *, normalize: bool = False
+    ) -> Float[Array, "batch embed"]:
+        """Image embeddings alone, of unit norm if `normalize`; calling `vision` returns their decomposition too."""
+        return _normalized(self.vision.embed(images), normalize)
+
+    def _text(self) -> TextTransformer:
+        if self.text is None:
+            raise ValueError(f"{self.config.name} has no text tower here: {self.config.text_missing}")
+        return self.text
+
+
+def load(
+    source: str | Path,
+    *,
+    dtype: str = "float32",
+    precision: str = "highest",
+    image_size: int | tuple[int, int] | None = None,
+    **options: Any,
+) -> Clip:
+    """A ready CLIP from a folder `jaxclip convert` wrote or from any source it takes.
+
+    Args:
+      source: a converted folder, an OpenCLIP or Hugging Face folder or file, or a hub name such as "ViT-L-14/openai".
+      dtype: what weights are kept and multiplied in; sums, softmax and LayerNorm statistics stay float32.
+      precision: how float32 products are formed on accelerators; "highest" is true float32.
+      image_size: run at another input size, with resized position embeddings.
+      options: what a source cannot say of itself, as `jaxclip.convert.read` takes it (`like`, `model`, ...).
+
+    Raises:
+      ValueError, FileNotFoundError: with what was expected, what came and what to do.
+    """
+    from jaxclip import checkpoint  # Orbax takes a second to import, and only loading needs it.
+
+    compute = Compute(dtype=dtype, precision=precision)  # type: ignore[arg-type]
+    config, params, words = checkpoint.open_source(source, image_size=image_size, **options)
+    return build(config, params, compute, words)
+
+
+def build(config: ClipConfig, params: dict[str, Any], compute: Compute, words: Tokenizer) -> Clip:
+    """The towers filled with a parameter tree (names as in `jaxclip.vision` and `jaxclip.text`)."""
+    bias = params.get("logit_bias")
+    return Clip(
+        vision=fill(VisionTransformer, config.vision, params["vision"], compute),
+        text=None if config.text is None else fill(TextTransformer, config.text, params["text"], compute),
+        logit_scale=jnp.asarray(params["logit_scale"], jnp.float32),
+        logit_bias=None if bias is None else jnp.asarray(bias, jnp.float32),
+        config=config,
+        tokenizer=words,
+    )
+
+
+def fill(tower: type, config: Any, params: dict[str, Any], compute: Compute) -> Any:
+    """A tower with the given parameters, cast to the dtype they are multiplied in; nothing is initialised first.
+
+    Raises:
+      ValueError: parameters missing, unexpected or of another shape, all named.
+    """
+    graph, state = nnx.split(nnx.eval_shape(lambda: tower(config, nnx.Rngs(0), compute)))
+    expected = {path: leaf.shape for path, leaf in flatten(nnx.to_pure_dict(state))}
+    given = {path: leaf.shape for path, leaf in flatten(params)}
+    if wrong := sorted(path for path in expected.keys() | given.keys() if expected.get(path) != given.get(path)):
+        raise ValueError(f"{tower.__name__}: parameters missing, unexpected or of another shape: {', '.join(wrong)}.")
+    nnx.replace_by_pure_dict(state, jax.tree.map(lambda x: jnp.asarray(x, compute.dtype), params))
+    return nnx.merge(graph, state)
+
+
+def _normalized(x: Float[Array, "batch embed"], wanted: bool) -> Float[Array, "batch embed"]:
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True) if wanted else x

@@ -1,0 +1,99 @@
+"""Direct effects: what each layer, head, MLP and patch of one image says about given texts."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from jaxclip.axes import AnyArray
+from jaxclip.clip import Clip
+from jaxclip.contributions import Contributions
+from jaxclip.zeroshot import contrast
+
+
+@dataclass(frozen=True)
+class Effects:
+    """One image's similarity to texts, term by term; everything is in units of cosine similarity.
+
+    `similarity` is init + heads summed over layers and heads + mlp summed over layers; `tokens` holds the attention
+    part again, by place: token 0 is the class token, the others are patches, row by row.
+    """
+
+    similarity: Float[np.ndarray, "text"]
+    init: Float[np.ndarray, "text"]
+    heads: Float[np.ndarray, "layer head text"]
+    mlp: Float[np.ndarray, "layer text"]
+    tokens: Float[np.ndarray, "token text"]
+    grid: tuple[int, int]
+
+    def map(self) -> Float[np.ndarray, "text row column"]:
+        """Patches where they lie in the image."""
+        return self.tokens[1:].T.reshape(-1, *self.grid)
+
+    def strongest(self, text: int, n: int = 5) -> list[tuple[int, int, float]]:
+        """(layer, head, effect) of the heads with the largest effect on a text, either sign, largest first."""
+        effects = self.heads[:, :, text]
+        order = np.argsort(-np.abs(effects), axis=None)[:n]
+        places = zip(*np.unravel_index(order, effects.shape), strict=True)
+        return [(int(layer), int(head), float(effects[layer, head])) for layer, head in places]
+
+    def to_dict(self, texts: Sequence[str]) -> dict[str, Any]:
+        """Plain JSON types, one entry a text."""
+        return {
+            text: {
+                "similarity": float(self.similarity[i]),
+                "init": float(self.init[i]),
+                "attention_by_layer": self.heads[:, :, i].sum(1).tolist(),
+                "mlp_by_layer": self.mlp[:, i].tolist(),
+                "heads": self.heads[:, :, i].tolist(),
+                "strongest_heads": [
+                    {"layer": layer, "head": head, "effect": effect} for layer, head, effect in self.strongest(i)
+                ],
+                "map": self.map()[i].tolist(),
+                "class_token": float(self.tokens[0, i]),
+            }
+            for i, text in enumerate(texts)
+        }
+
+
+def text_directions(clip: Clip, texts: Sequence[str], *, relative: bool) -> Float[Array, "text embed"]:
+    """Unit text embeddings; if `relative`, minus their mean, so that what all texts share drops out.
+
+    Raises:
+      ValueError: relative to one text alone nothing is left.
+    """
+    if relative and len(texts) < 2:
+        raise ValueError("relative effects compare texts with each other; pass two or more, or relative=False.")
+    embeddings = clip.encode_text(clip.tokenize(texts), normalize=True)
+    return contrast(embeddings) if relative else embeddings
+
+
+def direct_effects(
+    clip: Clip,
+    image: Float[AnyArray, "height width channel"],
+    directions: Float[AnyArray, "text embed"],
+) -> Effects:
+    """Every term of one image's unit embedding, projected on texts.
+
+    Args:
+      image: as `clip.preprocess` makes it.
+      directions: unit text embeddings, or differences of them.
+
+    Source: arXiv:2310.05916, sections 3.2 and 5.
+    """
+    heads, tokens, similarity = _effects(clip.vision, jnp.asarray(image), jnp.asarray(directions))
+    attn, init, mlp, places = (np.asarray(x[0]) for x in (heads.attn, heads.init, heads.mlp, tokens))
+    return Effects(np.asarray(similarity[0]), init, attn, mlp, places, clip.config.vision.grid)
+
+
+@jax.jit
+def _effects(vision: Any, image: Array, directions: Array) -> tuple[Contributions, Array, Array]:
+    embedding, contributions = vision(image[None], detail="full")
+    unit = embedding / jnp.linalg.norm(embedding, axis=-1, keepdims=True)
+    texts = contributions.normalized().project(directions)
+    similarity = jnp.einsum("be,se->bs", unit, directions, precision="highest")
+    return texts.reduce("head"), texts.reduce("token").attn, similarity

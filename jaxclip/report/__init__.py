@@ -1,0 +1,1 @@
+"""Results for people: figures and tables. Nothing is computed here that a result does not already hold."""

@@ -1,0 +1,51 @@
+"""Pictures in, results.json and two figures a picture out."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from jaxclip.clip import Clip
+from jaxclip.effects import direct_effects, text_directions
+from jaxclip.preprocess import crop_box
+from jaxclip.report.figures import effects_figure, map_figure, save
+
+
+def decompose_pictures(
+    clip: Clip, images: Sequence[Path], texts: Sequence[str], out: Path, *, relative: bool
+) -> dict[str, Any]:
+    """Explain each picture's similarity to each text.
+
+    Writes `out/results.json`, and for every picture `NAME_map.png` (where) and `NAME_heads.png` (which heads).
+
+    Raises:
+      ValueError, FileNotFoundError: a picture that cannot be read, no pictures, no texts; nothing is written then.
+    """
+    directions = text_directions(clip, list(texts), relative=relative and len(texts) > 1)
+    inputs = clip.preprocess(list(images))
+    unit = "direct effect (cosine similarity" + (", minus the texts' mean)" if relative and len(texts) > 1 else ")")
+    out.mkdir(parents=True, exist_ok=True)
+    result: dict[str, Any] = {"model": clip.config.name, "texts": list(texts), "unit": unit, "pictures": {}}
+    for name, path, pixels in zip(_names(images), images, inputs, strict=True):
+        effects = direct_effects(clip, pixels, directions)
+        total = effects.init + effects.heads.sum((0, 1)) + effects.mlp.sum(0)
+        entry = {"file": str(path), "sum_error": float(np.abs(total - effects.similarity).max())}
+        result["pictures"][name] = entry | {"texts": effects.to_dict(texts)}
+        with Image.open(path) as picture:
+            box = crop_box(picture.size, clip.config.preprocess)
+            seen = np.asarray(picture.convert("RGB"))
+        save(map_figure(seen, effects.map(), texts, box, unit), out / f"{name}_map.png")
+        best = int(effects.similarity.argmax())
+        figure = effects_figure(effects.heads[:, :, best], effects.mlp[:, best], texts[best], unit)
+        save(figure, out / f"{name}_heads.png")
+    (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _names(images: Sequence[Path]) -> list[str]:
+    """File stems, numbered where two pictures share one."""
+    stems = [path.stem for path in images]
+    return [stem if stems.count(stem) == 1 else f"{stem}_{i}" for i, stem in enumerate(stems)]

@@ -1,0 +1,87 @@
+"""Figures: a picture with its maps, and direct effects by layer and head."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from jaxtyping import Float, UInt8
+from matplotlib.figure import Figure
+
+# Diverging, perceptually uniform and readable for colour-blind readers; white is zero.
+DIVERGING = "RdBu_r"
+
+
+def map_figure(
+    picture: UInt8[np.ndarray, "height width channel"],
+    maps: Float[np.ndarray, "text row column"],
+    texts: Sequence[str],
+    box: tuple[float, float, float, float],
+    unit: str = "direct effect per patch",
+) -> Figure:
+    """A picture beside one panel a text: where attention adds to (red) or takes from (blue) the text's score.
+
+    Args:
+      picture: at its own resolution.
+      maps: one value a patch.
+      texts: panel titles.
+      box: the part of the picture the model saw (left, top, right, bottom), in the picture's pixels.
+      unit: what the colour bar says.
+    """
+    height, width = picture.shape[:2]
+    n = len(texts) + 1
+    figure = Figure(figsize=(3 * n + 0.8, 3 * min(2.0, height / width) + 0.8), layout="constrained")
+    axes = figure.subplots(1, n, squeeze=False)[0]
+    axes[0].imshow(picture)
+    axes[0].set_title("picture")
+    limit = float(np.abs(maps).max()) or 1.0
+    left, top, right, bottom = box
+    drawn = None
+    for axis, values, text in zip(axes[1:], maps, texts, strict=True):
+        axis.imshow(picture.mean(-1), cmap="gray", alpha=0.55)
+        drawn = axis.imshow(
+            values, extent=(left, right, bottom, top), cmap=DIVERGING, vmin=-limit, vmax=limit, alpha=0.72,
+            interpolation="bilinear",
+        )  # fmt: skip
+        axis.set_title(_wrapped(text), fontsize=10)
+    for axis in axes:
+        axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
+    if drawn is not None:
+        figure.colorbar(drawn, ax=list(axes), label=_wrapped(unit), shrink=0.85)
+    return figure
+
+
+def effects_figure(
+    attn: Float[np.ndarray, "layer head"], mlp: Float[np.ndarray, "layer"], title: str, unit: str
+) -> Figure:
+    """The layer-by-head grid of direct effects, MLPs in a column of their own."""
+    figure = Figure(
+        figsize=(max(4.5, 0.6 * attn.shape[1] + 2.5), max(3.0, 0.32 * len(attn) + 1.4)), layout="constrained"
+    )
+    left, right = figure.subplots(1, 2, width_ratios=(attn.shape[1], 1), sharey=True)
+    limit = float(max(np.abs(attn).max(), np.abs(mlp).max())) or 1.0
+    look = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit, "aspect": "auto"}
+    drawn = left.imshow(attn, **look)
+    right.imshow(mlp[:, None], **look)
+    left.set(xlabel="head", ylabel="layer", title=title, xticks=range(attn.shape[1]), yticks=range(len(attn)))
+    right.set(xticks=[0], xticklabels=["MLP"])
+    right.tick_params(left=False)
+    figure.colorbar(drawn, ax=[left, right], label=_wrapped(unit))
+    return figure
+
+
+def save(figure: Figure, path: Path) -> Path:
+    """Write a figure as PNG, SVG or PDF, by its suffix."""
+    with matplotlib.rc_context({"svg.hashsalt": "jaxclip", "font.family": "sans-serif"}):
+        figure.savefig(path, dpi=150)
+    return path
+
+
+def _wrapped(text: str, width: int = 30) -> str:
+    lines, line = [], ""
+    for word in text.replace("$", r"\$").split():
+        if line and len(line) + len(word) >= width:
+            lines.append(line)
+            line = ""
+        line = f"{line} {word}".strip()
+    return "\n".join([*lines, line])

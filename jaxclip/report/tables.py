@@ -1,0 +1,36 @@
+"""Tables for the terminal."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import Console
+from rich.table import Table
+
+from jaxclip.verify import Check
+
+
+def print_checks(checks: Sequence[Check], title: str) -> None:
+    """Largest relative errors beside what is allowed."""
+    table = Table(title=f"{title}: largest error, relative to the embedding's norm", title_justify="left")
+    table.add_column("check")
+    table.add_column("error", justify="right")
+    table.add_column("allowed", justify="right")
+    table.add_column("")
+    for check in checks:
+        verdict = "[green]holds[/]" if check.holds else "[bold red]BROKEN[/]"
+        table.add_row(check.what, f"{check.error:.1e}", f"{check.tolerance:.0e}", verdict)
+    _print(table)
+
+
+def print_numbers(title: str, rows: Mapping[str, Sequence[str]], columns: Sequence[str]) -> None:
+    """Rows of formatted numbers under their names."""
+    table = Table(title=title, title_justify="left")
+    table.add_column(columns[0])
+    for column in columns[1:]:
+        table.add_column(column, justify="right")
+    for name, cells in rows.items():
+        table.add_row(name, *cells)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    Console(stderr=True).print(table)

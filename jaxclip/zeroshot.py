@@ -1,0 +1,48 @@
+"""Zero-shot classification: texts as a classifier."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxclip.axes import AnyArray
+from jaxclip.clip import Clip
+
+
+def class_embeddings(clip: Clip, prompts: Sequence[Sequence[str]], batch: int = 256) -> Float[Array, "text embed"]:
+    """One direction of unit norm a class: the mean of its prompts' unit embeddings.
+
+    Args:
+      prompts: for every class, its prompts.
+      batch: texts encoded together.
+
+    Raises:
+      ValueError: no classes, or a class without prompts.
+
+    Source: Radford et al., arXiv:2103.00020, section 3.1.4.
+    """
+    if not prompts or not all(prompts):
+        raise ValueError(f"every class needs at least one prompt; got {[len(some) for some in prompts]} prompts.")
+    tokens = clip.tokenize([prompt for some in prompts for prompt in some])
+    parts = [clip.encode_text(tokens[i : i + batch], normalize=True) for i in range(0, len(tokens), batch)]
+    embeddings = jnp.concatenate(parts)
+    ends = np.cumsum([len(some) for some in prompts])[:-1]
+    means = jnp.stack([part.mean(0) for part in jnp.split(embeddings, ends)])
+    return means / jnp.linalg.norm(means, axis=-1, keepdims=True)
+
+
+def accuracy(
+    embeddings: Float[AnyArray, "batch embed"],
+    classes: Float[AnyArray, "text embed"],
+    labels: Int[AnyArray, "batch"],
+) -> float:
+    """Share of images whose nearest class, by inner product, is their label."""
+    predicted = jnp.einsum("be,se->bs", embeddings, classes, precision="highest").argmax(-1)
+    return float((predicted == labels).mean())
+
+
+def contrast(classes: Float[AnyArray, "text embed"]) -> Float[Array, "text embed"]:
+    """Each class minus the mean over classes: what only this class gets. Adding one number to all classes' scores
+    changes no prediction, and here it changes nothing at all."""
+    return jnp.asarray(classes) - jnp.asarray(classes).mean(0)
