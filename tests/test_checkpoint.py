@@ -283,7 +283,6 @@ def test_converting_a_large_file_peaks_near_its_size(tmp_path):
     """ViT-L-14 in float32, 1.7 GB: below 1.5 times the file, everything that Python and JAX take included."""
     from jaxclip.convert import registry
     from jaxclip.convert.configs import openclip_towers
-
     from jaxclip.params import shapes
 
     towers = openclip_towers(registry.model_cfg("ViT-L-14"))

@@ -4,15 +4,15 @@ import json
 
 import numpy as np
 import pytest
+from parity import checkpoints
+from parity.checkpoints import CFG, OPTIONS, PREPROCESS
+
+from jaxclip import convert
 from jaxclip.convert import CheckpointError, rules
 from jaxclip.convert.apply import fill
 from jaxclip.convert.export import openclip_config, state_dict
 from jaxclip.convert.headers import open_safetensors, write_safetensors
 from jaxclip.convert.sources import open_source
-from parity import checkpoints
-from parity.checkpoints import CFG, OPTIONS, PREPROCESS
-
-from jaxclip import convert
 from jaxclip.params import flatten, shapes, text_axes, vision_axes
 
 

@@ -5,10 +5,10 @@ import json
 
 import numpy as np
 import pytest
-from jaxclip.convert import CheckpointError
 from parity import checkpoints
 
 from jaxclip import convert
+from jaxclip.convert import CheckpointError
 
 
 def leaves(value, path=()):

@@ -8,11 +8,11 @@ import zipfile
 
 import numpy as np
 import pytest
-from jaxclip.convert import CheckpointError
-from jaxclip.convert.pickles import FUNCTIONS, read_archive
 from parity import checkpoints
 
 from jaxclip import convert
+from jaxclip.convert import CheckpointError
+from jaxclip.convert.pickles import FUNCTIONS, read_archive
 
 
 def archive(path, pickled, data=(), *, root="archive", compression=zipfile.ZIP_STORED):

@@ -1,12 +1,12 @@
 """Preprocessing and architecture as a checkpoint's own files state them, or an error that says what to pass."""
 
 import pytest
-from jaxclip.convert import CheckpointError
-from jaxclip.convert.huggingface import huggingface_towers
-from jaxclip.convert.images import huggingface_preprocess, openclip_preprocess
 from parity import checkpoints
 
 from jaxclip import convert
+from jaxclip.convert import CheckpointError
+from jaxclip.convert.huggingface import huggingface_towers
+from jaxclip.convert.images import huggingface_preprocess, openclip_preprocess
 
 
 def test_absent_preprocessing_takes_the_formats_own_values_and_says_so(unchecked):

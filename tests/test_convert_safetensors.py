@@ -5,6 +5,7 @@ import struct
 
 import numpy as np
 import pytest
+
 from jaxclip.convert import CheckpointError
 from jaxclip.convert.headers import open_safetensors, write_safetensors
 

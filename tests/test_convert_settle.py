@@ -3,15 +3,15 @@
 import json
 
 import pytest
-from jaxclip.convert import CheckpointError, registry, settle
-from jaxclip.convert.configs import openclip_towers
-from jaxclip.convert.settle import Wishes
-from jaxclip.convert.sources import Source
 from parity import checkpoints
 from parity.checkpoints import PREPROCESS, config
 
 from jaxclip import convert
 from jaxclip.config import PreprocessConfig
+from jaxclip.convert import CheckpointError, registry, settle
+from jaxclip.convert.configs import openclip_towers
+from jaxclip.convert.settle import Wishes
+from jaxclip.convert.sources import Source
 
 
 def bare(**known):

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 from huggingface_hub import constants
-from jaxclip.convert import CheckpointError, registry
-from jaxclip.convert.sources import Source, open_source
 from parity import checkpoints
 from parity.checkpoints import PREPROCESS, config
 
 from jaxclip import convert
+from jaxclip.convert import CheckpointError, registry
+from jaxclip.convert.sources import Source, open_source
 
 
 @pytest.fixture
@@ -167,6 +167,7 @@ def test_dtype_that_is_none(tmp_path):
 
 def test_without_a_network_it_waits_only_once(offline, monkeypatch):
     from huggingface_hub.errors import LocalEntryNotFoundError
+
     from jaxclip.convert import hub
 
     asked = []

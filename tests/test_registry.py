@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+
 from jaxclip.convert import CheckpointError, registry, rules
 from jaxclip.convert.configs import openclip_towers
-
 from jaxclip.params import shapes
 
 NATIVE = registry.model_names()
