@@ -100,7 +100,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
                         {
                             "category": _label(CATEGORIES),
                             "instance": np.int64,
-                            **dict.fromkeys(("x", "y", "diameter", "angle"), np.float64),
+                            **dict.fromkeys(("x", "y", "diameter", "angle"), np.float32),
                         }
                     ),
                 }
