@@ -63,7 +63,7 @@ class Clip:
         return _normalized(self._text()(tokens), normalize)
 
     def encode_image(
-        self, images: Float[Array, "batch height width channel"], *, normalize: bool = False
+        self, images: Float[AnyArray, "batch height width channel"], *, normalize: bool = False
     ) -> Float[Array, "batch embed"]:
         """Image embeddings alone, of unit norm if `normalize`; calling `vision` returns their decomposition too."""
         return _normalized(self.vision.embed(images), normalize)
