@@ -4,8 +4,15 @@ Contrastive loss with a learned temperature (Radford et al., arXiv:2103.00020, s
 towers. The data set is drawn once, lives on the device, and a scan walks through one shard of it at a time. Captions
 that happen to be identical are not each other's negatives.
 
-DIR gets params.safetensors (float32, the names of `jaxclip.params`), config.json and log.json. `--seconds` fits the
-whole schedule into a wall-clock budget, `--steps` fixes it; a run that was stopped goes on from its last checkpoint.
+DIR gets params.safetensors (float32, the names of `jaxclip.params`), config.json and log.json, once training is over;
+`export_scenes.py DIR` then ships it. `--preset cpu` is for two cores, `gpu` for an accelerator,
+`tiny` for trying things out. `--seconds` fits the whole schedule into a wall-clock budget, `--steps` fixes it.
+
+A run that was stopped, by whatever, is taken up again by the same command: every `--save-every` seconds parameters,
+optimizer state, step and log are saved in DIR/checkpoints (`--checkpoints`), the last two are kept, and the newest is
+where it goes on. Batches and captions follow from the step, so with `--steps` nothing is seen twice or left out;
+`--seconds` counts from each start, and the schedule is fitted into what is left of it. The drawn scenes in DIR/data
+(`--data`) are used again unless the code that draws them has changed. To start afresh, name another DIR or delete it.
 """
 
 import argparse
