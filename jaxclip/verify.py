@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
+import jax
 import numpy as np
 from flax import nnx
 from jaxtyping import Float
@@ -111,7 +112,7 @@ def _open_clip_model(clip: Clip, source: str | Path, scratch: Path) -> tuple[Any
 
 
 def _arrays(module: nnx.Module) -> dict[str, Any]:
-    return nnx.to_pure_dict(nnx.map_state(np.asarray, nnx.state(module)))
+    return jax.tree.map(np.asarray, nnx.to_pure_dict(nnx.state(module)))
 
 
 def _torch_terms(torch: Any, model: Any, images: Any) -> tuple[Any, list[tuple[Any, Any]]]:

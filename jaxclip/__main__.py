@@ -1,0 +1,5 @@
+"""`python -m jaxclip`."""
+
+from jaxclip.cli import main
+
+main()
