@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from jaxclip.config import ClipConfig
+from jaxclip.ops import resize_positions
 from jaxclip.params import shapes, unflatten
 
-from .positions import grid_of, resize_positions
+from .positions import grid_of
 from .rules import FOREIGN_TEXT, IGNORED, Layout, Move, forward, moves
 from .tensors import FLOATS, CheckpointError, LazyTensor, aligned, as_dtype
 
@@ -52,7 +53,7 @@ def fill(
         array = tensors[move.source].read()
         if move.target == VISION_POSITIONS:
             kept = config.vision.grid if array.shape == move.shape else grid_of(array.shape[0])
-            array = resize_positions(array, source_grid or kept, config.vision.grid)
+            array = np.asarray(resize_positions(array, source_grid or kept, config.vision.grid))
         _place(leaves[move.target], move, array)
     return unflatten(leaves)
 

@@ -11,7 +11,8 @@ MEAN = STD = 0.5
 
 @dataclass(frozen=True)
 class Preset:
-    """`shard` scenes are shuffled and walked through at a time; `shift` is the random displacement in pixels."""
+    """`shard` scenes are walked through at a time, in batches made of
+    `run` scenes that share two factors; `shift` is the random displacement in pixels."""
 
     pixels: int = 96
     patch: int = 8
@@ -25,6 +26,7 @@ class Preset:
     shard: int = 65536
     n_captions: int = 8
     batch: int = 1024
+    run: int = 32
     n_held_out: int = 8000
     learning_rate: float = 1e-3
     weight_decay: float = 0.1

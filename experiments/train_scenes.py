@@ -46,6 +46,7 @@ from jaxclip.vision import VisionTransformer
 
 START = time.monotonic()
 MAX_LOGIT_SCALE = float(np.log(100))
+SHARED = ("background", "colour", "number", "size", "texture")  # learned early; what scenes of one run have in common
 DECAYED = ("kernel", "patch_embedding", "projection")
 # Which axes of a block's stacked kernel are a matrix's rows and columns; queries, keys and values are matrices each.
 MATRICES = {
@@ -127,18 +128,14 @@ def optimizer(preset: Preset, names: list[str]) -> optax.GradientTransformation:
 
 
 def shard_walker(preset: Preset, towers: Towers, adam: optax.GradientTransformation):
-    """One pass over a shard in random order: `(state, images, tokens, total) -> (state, losses)`."""
-    n_steps = preset.shard // preset.batch
+    """One pass over a shard: `(state, images, tokens, order [step batch], total) -> (state, losses)`."""
 
     def loss(params, images, tokens):
         vision, text = towers(params)
         return contrastive_loss(vision.embed(images), text(tokens), params["logit_scale"], tokens)
 
     @partial(jax.jit, donate_argnums=0)
-    def walk(state, images, tokens, total):
-        walk_key = jax.random.fold_in(jax.random.key(1), state["step"])
-        order = jax.random.permutation(walk_key, preset.shard)[: n_steps * preset.batch]
-
+    def walk(state, images, tokens, order, total):
         def step(state, which):
             augment_key, caption_key = jax.random.split(jax.random.fold_in(jax.random.key(2), state["step"]))
             caption = jax.random.randint(caption_key, which.shape, 0, preset.n_captions)
@@ -151,9 +148,25 @@ def shard_walker(preset: Preset, towers: Towers, adam: optax.GradientTransformat
             params = jax.tree.map(lambda p, u: p + rate * u, state["params"], updates)
             return {"params": params, "opt": opt, "step": state["step"] + 1}, value
 
-        return jax.lax.scan(step, state, order.reshape(n_steps, preset.batch))
+        return jax.lax.scan(step, state, order)
 
     return walk
+
+
+def hard_batches(preset: Preset, labels: dict[str, np.ndarray], step: int) -> np.ndarray:
+    """An order of a shard, `[step, batch]`, whose batches are made of runs of scenes that share two factors.
+
+    In a batch drawn at random a colour and a background nearly always name the right scene, and nothing pushes towards
+    shape or place; among scenes that share them, something else has to tell.
+    """
+    rng = np.random.default_rng([1, step])
+    shared = rng.choice(SHARED, size=2, replace=False)
+    key = sum((labels[factor].astype(np.int64) + 1) * 100**i for i, factor in enumerate(shared))
+    order = rng.permutation(preset.shard)
+    order = order[np.argsort(key[order], kind="stable")]
+    n_steps = preset.shard // preset.batch
+    runs = order[: n_steps * preset.batch].reshape(-1, preset.run)
+    return rng.permutation(runs).reshape(n_steps, preset.batch).astype(np.int32)
 
 
 def say(*parts: object) -> None:
@@ -212,7 +225,9 @@ def train(args: argparse.Namespace, preset: Preset) -> None:
     n_steps = preset.shard // preset.batch
     while (step := int(state["step"])) < total and (args.seconds is None or time.monotonic() - START < args.seconds):
         began = time.monotonic()
-        state, losses = walk(state, *shards[step // n_steps % preset.n_shards], jnp.float32(total))
+        shard = step // n_steps % preset.n_shards
+        here = {name: data["train"][name][shard * preset.shard : (shard + 1) * preset.shard] for name in SHARED}
+        state, losses = walk(state, *shards[shard], hard_batches(preset, here, step), jnp.float32(total))
         losses = np.asarray(losses)
         if not np.isfinite(losses).all():
             raise FloatingPointError(f"the loss is no longer finite after step {step}; lower the learning rate.")

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxclip.axes import AnyArray
 from jaxclip.config import Activation
 
 
@@ -64,12 +65,20 @@ def patchify(
 
 
 def resize_positions(
-    positions: Float[Array, "token width"], grid: tuple[int, int], new_grid: tuple[int, int]
-) -> Float[Array, "new_token width"]:
-    """Position embeddings for another grid of patches: bicubic with antialiasing, the class token's left as it is."""
+    positions: Float[AnyArray, "token width"], grid: tuple[int, int], new_grid: tuple[int, int]
+) -> Float[AnyArray, "new_token width"]:
+    """Position embeddings for another grid of patches, in float32: bicubic with antialiasing, as OpenCLIP resizes them.
+
+    The class token's is left as it is, and the same grid changes nothing.
+
+    Args:
+      positions: class token first, then the patches in row-major order.
+      grid: patches (down, across) that `positions` covers.
+      new_grid: patches (down, across) wanted.
+    """
     if grid == new_grid:
         return positions
     width = positions.shape[-1]
-    patches = positions[1:].astype(jnp.float32).reshape(*grid, width)
+    patches = jnp.asarray(positions[1:], jnp.float32).reshape(*grid, width)
     patches = jax.image.resize(patches, (*new_grid, width), method="cubic", antialias=True)
-    return jnp.concatenate([positions[:1], patches.reshape(-1, width).astype(positions.dtype)])
+    return jnp.concatenate([jnp.asarray(positions[:1], jnp.float32), patches.reshape(-1, width)])

@@ -9,7 +9,7 @@ from parity import checkpoints
 from jaxclip import convert
 from jaxclip.convert import CheckpointError
 from jaxclip.convert.headers import open_safetensors, write_safetensors
-from jaxclip.convert.positions import resize_positions
+from jaxclip.ops import resize_positions
 
 
 def test_one_error_lists_every_gap(open_clip, tmp_path):
