@@ -88,6 +88,20 @@ class VisionTransformer(nnx.Module):
         """The un-normalised embedding alone: the same forward pass, nothing collected. Arguments as for the call."""
         return _embed(self, images, self._check(images, Masks(heads, mlps, tokens)))
 
+    def map(
+        self,
+        images: Float[AnyArray, "batch height width channel"],
+        texts: Float[AnyArray, "text embed"],
+        *,
+        heads: Float[AnyArray, "layer head"] | Bool[AnyArray, "layer head"] | None = None,
+        each: bool = False,
+        constants: Constants = "spread",
+    ) -> Float[Array, "batch token text"] | Float[Array, "batch layer head token text"]:
+        """What attention at each token adds to each text's score; see `jaxclip.spatial.text_maps`."""
+        from jaxclip.spatial import text_maps  # spatial stands above the towers
+
+        return text_maps(self, images, texts, heads=heads, each=each, constants=constants)[1]
+
     def readout(self) -> Readout:
         """The final LayerNorm and the projection, in float32."""
         scale, bias, projection = (
@@ -152,6 +166,7 @@ def forward(
     masks: Masks = Masks(),
     detail: Detail | None = None,
     g: Float[Array, "width embed"] | None = None,
+    chosen: Float[Array, "layer head"] | None = None,
 ) -> Terms:
     """One pass over the blocks. Beside the residual stream x of all tokens it carries z, what the final LayerNorm will
     read, in float32; z is the sum of the terms by construction, whatever dtype x is in.
@@ -159,6 +174,7 @@ def forward(
     Args:
       detail: which attention terms to keep, none by default.
       g: the readout's linear part, which "token" needs inside the scan.
+      chosen: weighs the heads in what "token" sums, all of them by default; the pass itself is left as it is.
     """
     config, compute = vision.config, vision.compute
     pool, pool_pattern = _pooling(config.pool, masks.tokens, config.n_tokens, compute.precision)
@@ -168,7 +184,7 @@ def forward(
 
     def step(carry, layer):
         x, z, total = carry
-        block, kernel, bias, heads, alive = layer
+        block, kernel, bias, heads, alive, weights = layer
         q, k, v = blocks.project_in(block, x, config.eps, compute)
         mixed = blocks.attend(q, k, v, visible, compute)
         pattern = pool_pattern(q, k, visible)
@@ -186,15 +202,16 @@ def forward(
         if detail in ("full", "token"):
             kept = pattern[..., None] * v.astype(jnp.float32)
         if detail == "token":
+            kept = kept if weights is None else kept * weights[:, None, None]
             total = total + jnp.einsum("bhtc,hcw,we->bte", kept, kernel, g, precision=compute.precision)
             kept = None
         return (x + added, z + mlp, total), (kept, None if detail is None else mlp)
 
     x = tokens_in(vision, images)
     init = pool(x)
-    total = jnp.zeros((*x.shape[:2], config.embed_dim)) if detail == "token" else None
+    total = jnp.zeros((*x.shape[:2], g.shape[-1])) if detail == "token" else None
     (_, z, total), (kept, mlp) = jax.lax.scan(
-        step, (x, init, total), (layers, kernels, biases, masks.heads, masks.mlps)
+        step, (x, init, total), (layers, kernels, biases, masks.heads, masks.mlps, chosen)
     )
     return Terms(z=z, init=init, attn=total if detail == "token" else kept, mlp=mlp)
 
