@@ -1,0 +1,82 @@
+"""ImageNet's validation images in the two layouts they are kept in, with labels from ImageNet's own files."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from jaxclip.data.files import ClassFolders, Files, images_below, read_table, subfolders
+from jaxclip.data.source import Labels
+
+
+class ImageNet(Files):
+    """ImageNet's validation images in one folder, with their labels in a file nearby; labels are places among the
+    sorted WordNet ids, 0 to 999.
+
+    Labels are read from LOC_val_solution.csv, or from the development kit's meta.mat and
+    ILSVRC2012_validation_ground_truth.txt, in the folder or up to three above it. Where every class has its own folder
+    (`n01440764/...`), `ClassFolders` reads it.
+    """
+
+    kind = "imagenet"
+
+    def __init__(self, root: Path):
+        files, n_other = images_below(root, deep=False)
+        truth = _solution(root) or _devkit(root)
+        if truth is None:
+            raise ValueError(
+                f"{root} holds ImageNet's validation images without their labels; put LOC_val_solution.csv there, or "
+                f"the development kit's meta.mat and ILSVRC2012_validation_ground_truth.txt."
+            )
+        titles = synset_titles(root)
+        ids = sorted(titles or set(truth.values()))
+        if unknown := [file for file in files if truth.get(Path(file).stem) not in ids]:
+            raise ValueError(f"{root}: {len(unknown)} images have no label, first {unknown[0]}; remove them.")
+        values = np.array([ids.index(truth[Path(file).stem]) for file in files], np.int32)
+        super().__init__(root, files, {"label": Labels(values, tuple(titles.get(i, i) for i in ids))}, n_other)
+
+
+IMAGENET_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
+WORDNET_ID = re.compile(r"n\d{8}")
+
+
+def imagenet_classes(root: Path) -> ClassFolders:
+    """A folder per WordNet id; with LOC_synset_mapping.txt nearby, labels count all of its classes, by their words."""
+    titles = synset_titles(root)
+    complete = set(subfolders(root)) <= set(titles)
+    return ClassFolders(root, sorted(titles) if complete and titles else None, titles)
+
+
+def synset_titles(root: Path) -> dict[str, str]:
+    """WordNet id -> words, from LOC_synset_mapping.txt nearby; empty if there is none."""
+    path = _nearby(root, "LOC_synset_mapping.txt")
+    lines = path.read_text(encoding="utf-8").splitlines() if path else []
+    return dict(line.strip().split(" ", 1) for line in lines if " " in line.strip())
+
+
+def _nearby(root: Path, name: str) -> Path | None:
+    places = [root, *list(root.resolve().parents)[:3]]
+    return next((place / name for place in places if (place / name).is_file()), None)
+
+
+def _solution(root: Path) -> dict[str, str] | None:
+    path = _nearby(root, "LOC_val_solution.csv")
+    if path is None:
+        return None
+    header, rows = read_table(path)
+    if not {"ImageId", "PredictionString"} <= set(header):
+        raise ValueError(f"{path} must have the columns ImageId and PredictionString; got {', '.join(header)}.")
+    return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
+
+
+def _devkit(root: Path) -> dict[str, str] | None:
+    truth, meta = (_nearby(root, name) for name in ("ILSVRC2012_validation_ground_truth.txt", "meta.mat"))
+    if truth is None or meta is None:
+        return None
+    from scipy.io import loadmat  # comes with JAX
+
+    synsets = loadmat(meta, squeeze_me=True)["synsets"]
+    ids = {int(number): str(wordnet) for number, wordnet in zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)}
+    # Line i belongs to the image whose name carries the number i.
+    numbers = enumerate(truth.read_text().split(), 1)
+    return {f"ILSVRC2012_val_{number:08d}": ids[int(value)] for number, value in numbers}

@@ -1,0 +1,108 @@
+"""What a source of images is: anything with a length, an index, the names of its labels and a fingerprint.
+
+Labels come with the image they belong to; nobody lines them up by order afterwards.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+UNLABELLED = -1
+
+
+class Example(NamedTuple):
+    """One image, not decoded yet, with what is known of it.
+
+    `labels` maps a kind of label ("label", "group", ...) to an index into the source's names of that kind, or -1 where
+    it does not apply. `name` is the path, or what tells the image apart where there is none.
+    """
+
+    name: str
+    image: Any
+    labels: Mapping[str, int]
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Images in a fixed order; safe to index from several threads."""
+
+    kind: str
+    label_names: Mapping[str, Sequence[str]]
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Example: ...
+
+    def fingerprint(self) -> str:
+        """Changes when an image, its label or the order changes."""
+        ...
+
+
+class First:
+    """The first n images of another source."""
+
+    def __init__(self, source: Source, n: int):
+        if n < 1:
+            raise ValueError(f"the number of images to take must be at least 1; got {n}.")
+        self.source, self.n = source, min(n, len(source))
+        self.kind, self.label_names = source.kind, source.label_names
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> Example:
+        if not 0 <= index < self.n:
+            raise IndexError(index)
+        return self.source[index]
+
+    def fingerprint(self) -> str:
+        return digest(["first", self.n, self.source.fingerprint()])
+
+
+class Labels(NamedTuple):
+    """One kind of label for all images: indices into names, -1 where there is none."""
+
+    values: np.ndarray
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, words: Sequence[str]) -> "Labels":
+        """From what a file says. Whole numbers stay what they are; words become places in their sorted list. Empty
+        words and -1 are images without a label.
+
+        Raises:
+          ValueError: a negative number other than -1.
+        """
+        words = [word.strip() for word in words]
+        present = {word for word in words if word not in ("", "-1")}
+        if present and all(map(_whole, present)):
+            least, most = min(map(int, present)), max(map(int, present))
+            if least < 0:
+                raise ValueError(f"labels must be 0 or more, or -1 where there is none; got {least}.")
+            if most < MOST_NUMBERS:
+                return cls(np.array([int(word or UNLABELLED) for word in words], np.int32), _counted(most + 1))
+        places = {name: place for place, name in enumerate(sorted(present))}
+        return cls(np.array([places.get(word, UNLABELLED) for word in words], np.int32), tuple(places))
+
+
+MOST_NUMBERS = 100_000
+"""Numbers below this count classes; larger ones are identifiers, and treated as words."""
+
+
+def _counted(n: int) -> tuple[str, ...]:
+    return tuple(map(str, range(n)))
+
+
+def _whole(word: str) -> bool:
+    return word.removeprefix("-").isascii() and word.removeprefix("-").isdigit()
+
+
+def digest(parts: Iterable[Any]) -> str:
+    """SHA-256 over JSON-able parts, in order."""
+    total = hashlib.sha256()
+    for part in parts:
+        total.update(json.dumps(part, ensure_ascii=True).encode() + b"\n")
+    return total.hexdigest()

@@ -1,0 +1,132 @@
+"""From what a user types to a source of images."""
+
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from jaxclip.data.files import ClassFolders, Folder, ListFile, Waterbirds, images_below, subfolders
+from jaxclip.data.imagenet import IMAGENET_NAME, WORDNET_ID, ImageNet, imagenet_classes
+from jaxclip.data.source import Example, First, Source, digest
+
+Kind = Literal["folder", "classes", "list", "waterbirds", "imagenet", "tfds", "scenes"]
+
+SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
+
+
+class Scenes:
+    """The procedural scenes, drawn as they are read; every factor is a kind of label."""
+
+    kind = "scenes"
+    SIZES = {"train": 20_000, "validation": 2_000, "test": 4_000}  # noqa: RUF012
+
+    def __init__(self, split: str | None = None, n: int | None = None, *, seed: int = 0, pixels: int = 96):
+        from jaxclip.data.scenes import FACTORS
+
+        split = {"val": "validation", None: "test"}.get(split, split)
+        if split not in self.SIZES:
+            raise ValueError(f"the scenes have the splits {', '.join(self.SIZES)}; got {split!r}.")
+        self.split, self.n, self.seed, self.pixels = split, n or self.SIZES[split], seed, pixels
+        self.label_names = FACTORS
+
+    def __len__(self) -> int:
+        return self.n
+
+    def __getitem__(self, index: int) -> Example:
+        from jaxclip.data.scenes import scene
+
+        if not 0 <= index < self.n:
+            raise IndexError(index)
+        drawn = scene(self.seed, self.split, index, self.pixels, n_captions=1)
+        return Example(f"{self.split}/{index:06d}", drawn["image"], drawn["labels"])
+
+    def fingerprint(self) -> str:
+        """Of the seed and of one scene as it is drawn here, for the drawing could change between versions."""
+        drawn = self[0]
+        return digest([self.kind, self.split, self.n, self.seed, self.pixels, drawn.image.tobytes().hex()])
+
+
+def open_data(
+    data: str | Path, *, kind: Kind | None = None, split: str | None = None, limit: int | None = None
+) -> Source:
+    """A source of images.
+
+    Args:
+      data: a folder of images, a folder per class, a list file (.csv, .tsv or .txt), Waterbirds' or ImageNet's folder,
+        a tfds folder or name, or "scenes".
+      kind: what it is, where that cannot be told from what lies there.
+      split: of data sets that have splits; of a folder per class, a folder of that name in between.
+      limit: only the first so many images.
+
+    Raises:
+      FileNotFoundError: there is no such file or folder, and no tfds data set of that name.
+      ValueError: nothing in it, an unknown kind or split, or a layout that could be two things, saying which.
+    """
+    if kind is not None and kind not in get_args(Kind):
+        raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
+    path = Path(data).expanduser()
+    source = _open(str(data), path, kind or _kind(str(data), path, split), split)
+    return source if limit is None else First(source, limit)
+
+
+def _open(data: str, path: Path, kind: str, split: str | None) -> Source:
+    if kind == "scenes":
+        return Scenes(split)
+    if kind == "tfds":
+        from jaxclip.data.tfds_source import TfdsSource
+
+        return TfdsSource(data, split)
+    if not path.exists():
+        raise FileNotFoundError(f"{data}: there is no such file or folder.")
+    if kind == "list":
+        _refuse_split(split, path)
+        return ListFile(path)
+    if kind == "waterbirds":
+        return Waterbirds(path, split)
+    return _folder(path, kind, split)
+
+
+def _folder(path: Path, kind: str, split: str | None) -> Source:
+    if split is not None:
+        if not (path / split).is_dir():
+            raise ValueError(f"{path} has no folder {split}; it has {', '.join(subfolders(path)[:8]) or 'none'}.")
+        path = path / split
+    if kind == "folder":
+        return Folder(path)
+    if kind == "imagenet":
+        return imagenet_classes(path) if subfolders(path) else ImageNet(path)
+    return ClassFolders(path)
+
+
+def _kind(data: str, path: Path, split: str | None) -> str:
+    if not path.exists():
+        return "scenes" if data == "scenes" else "tfds"
+    if path.is_file():
+        if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
+            raise ValueError(f"{path} must be a folder or a list file (.csv, .tsv, .txt); a list can name one image.")
+        return "list"
+    if (path / "metadata.csv").is_file():
+        return "waterbirds"
+    if next(path.glob("**/dataset_info.json"), None) is not None:
+        return "tfds"
+    return _kind_of_folder(path / split if split and (path / split).is_dir() else path)
+
+
+def _kind_of_folder(path: Path) -> str:
+    here, folders = images_below(path, deep=False)[0], subfolders(path)
+    inside = [name for name in folders if images_below(path / name)[0]]
+    if here and inside:
+        raise ValueError(
+            f"{path} holds images and folders of images ({inside[0]}, ...); pass kind='folder' for the first or "
+            f"kind='classes' for the second."
+        )
+    if here:
+        return "imagenet" if all(IMAGENET_NAME.fullmatch(name) for name in here) else "folder"
+    if inside and {name.lower() for name in inside} <= SPLIT_FOLDERS:
+        raise ValueError(f"{path} holds splits; pass one as split ({', '.join(inside)}).")
+    if not inside:
+        raise ValueError(f"{path} holds no images; pass a folder or a list with at least one.")
+    return "imagenet" if all(WORDNET_ID.fullmatch(name) for name in folders) else "classes"
+
+
+def _refuse_split(split: Any, path: Path) -> None:
+    if split is not None:
+        raise ValueError(f"{path} is a list file and has no splits; leave out split={split!r}.")
