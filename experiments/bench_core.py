@@ -110,7 +110,7 @@ def torch_speed(options: argparse.Namespace) -> dict[str, Any] | str:
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     theirs = open_clip.create_model(options.model, pretrained=None).visual.eval()
     vision, images = tower(options), pictures(options)
-    tensor = torch.from_numpy(np.asarray(images, np.float32)).permute(0, 3, 1, 2).contiguous()
+    tensor = torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous()
 
     def run() -> None:
         with torch.inference_mode():
