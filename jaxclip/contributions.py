@@ -161,13 +161,15 @@ class Terms:
 
     `attn` is, by detail: values times pattern per layer, head and token ("full"); their sum over tokens ("head" and
     "layer"); or already in the joint space, summed over layers and heads, before the division by sigma ("token"). Both
-    are None where only z was asked for.
+    are None where only z was asked for. `first` is token 0's part of `attn` at detail "head": what the class token
+    takes from itself.
     """
 
     z: Float[Array, "batch width"]
     init: Float[Array, "batch width"]
     attn: Float[Array, "..."] | None
     mlp: Float[Array, "layer batch width"] | None
+    first: Float[Array, "layer batch head head_dim"] | None = None
 
 
 def assemble(

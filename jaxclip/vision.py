@@ -199,21 +199,22 @@ def forward(
             added = added * alive.astype(added.dtype)
         mlp = pool(added)
         kept = vectors if detail in ("head", "layer") else None
+        first = pattern[:, :, :1] * v[:, :, 0].astype(jnp.float32) if detail == "head" else None
         if detail in ("full", "token"):
             kept = pattern[..., None] * v.astype(jnp.float32)
         if detail == "token":
             kept = kept if weights is None else kept * weights[:, None, None]
             total = total + jnp.einsum("bhtc,hcw,we->bte", kept, kernel, g, precision=compute.precision)
             kept = None
-        return (x + added, z + mlp, total), (kept, None if detail is None else mlp)
+        return (x + added, z + mlp, total), (kept, None if detail is None else mlp, first)
 
     x = tokens_in(vision, images)
     init = pool(x)
     total = jnp.zeros((*x.shape[:2], g.shape[-1])) if detail == "token" else None
-    (_, z, total), (kept, mlp) = jax.lax.scan(
+    (_, z, total), (kept, mlp, first) = jax.lax.scan(
         step, (x, init, total), (layers, kernels, biases, masks.heads, masks.mlps, chosen)
     )
-    return Terms(z=z, init=init, attn=total if detail == "token" else kept, mlp=mlp)
+    return Terms(z=z, init=init, attn=total if detail == "token" else kept, mlp=mlp, first=first)
 
 
 def _pooling(kind: str, visible: Bool[Array, "#batch token"] | None, n_tokens: int, precision: str):

@@ -111,3 +111,26 @@ def layer_of(tree, layer):
     if isinstance(tree, dict):
         return {name: layer_of(value, layer) for name, value in tree.items()}
     return tree[layer]
+
+
+def textspan(samples, texts, rank, steps):
+    """Picks and reconstruction of one head, from its samples [n e] and texts [s e], as the released code has them."""
+    samples, texts = np.asarray(samples, np.float64), np.asarray(texts, np.float64)
+    span = np.linalg.svd(samples, full_matrices=False)[2][:rank]
+    mean = samples.mean(0)
+    picks, spanned = textspan_of_centred(samples - mean, texts @ span.T @ span, steps)
+    return picks, mean + spanned
+
+
+def textspan_of_centred(left, texts, steps):
+    """The greedy part alone: picks, and what of the centred samples lies in the span of the picks."""
+    spanned, picks = np.zeros_like(left), []
+    for _ in range(steps):
+        # The mean is zero and stays so; any rows with the same second moment have the same deviations up to scale.
+        pick = int(np.argmax(np.square(left @ texts.T).sum(0)))
+        q = texts[pick] / np.linalg.norm(texts[pick])
+        along = np.outer(left @ q, q)
+        spanned, left = spanned + along, left - along
+        texts = texts - np.outer(texts @ q, q)
+        picks.append(pick)
+    return picks, spanned

@@ -1,0 +1,64 @@
+"""Double precision where it decides something, in a process that otherwise runs in 32 bits."""
+
+from collections.abc import Callable
+from functools import lru_cache, partial
+from typing import Any
+
+import jax
+import jax.export
+import jax.numpy as jnp
+import numpy as np
+
+# jax.enable_x64 is the newer home of the same context manager.
+_enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+
+
+def in_double(function: partial, *arguments: Any) -> Any:
+    """function(*arguments) computed in float64; what comes back is float32. It works under `jax.jit` and `jax.vmap`.
+
+    A trace that began in 32 bits is lowered in 32 bits, whatever is asked for on the way. So the function is lowered by
+    itself, in 64 bits, and called as a finished program; under vmap it is called once for every element, in turn.
+
+    On a TPU, which has no float64 eigensolver, arrays go to the host for it, and inside a trace it runs in float32.
+
+    Args:
+      function: a partial of a module-level function, over hashable keywords only.
+      arguments: pytrees of arrays.
+    """
+    leaves, tree = jax.tree.flatten(arguments)
+    leaves = [jnp.asarray(leaf) for leaf in leaves]
+    platform = jax.export.default_export_platform()
+    if platform == "tpu":
+        if any(isinstance(leaf, jax.core.Tracer) for leaf in leaves):
+            return function(*arguments)
+        leaves, platform = jax.device_put(leaves, jax.devices("cpu")[0]), "cpu"
+    kinds = tuple((leaf.shape, leaf.dtype) for leaf in leaves)
+    program, out = _program(function.func, tuple(sorted(function.keywords.items())), tree, kinds, platform)
+    return jax.tree.unflatten(out, program(*leaves))
+
+
+@lru_cache(maxsize=64)
+def _program(function: Callable, keywords: tuple, tree: Any, kinds: tuple, platform: str) -> tuple[Callable, Any]:
+    def flat(*leaves: Any) -> Any:
+        result = function(*jax.tree.unflatten(tree, leaves), **dict(keywords))
+        return jax.tree.map(lambda x: x.astype(jnp.float32) if jnp.issubdtype(x.dtype, jnp.floating) else x, result)
+
+    shapes = [jax.ShapeDtypeStruct(*kind) for kind in kinds]
+    with jax.ensure_compile_time_eval(), _enable_x64(True):
+        exported = jax.export.export(jax.jit(flat), platforms=sorted({"cpu", platform}))(*shapes)
+    leaves_out = jax.jit(lambda *leaves: jax.tree.leaves(exported.call(*leaves)))
+    return jax.custom_batching.sequential_vmap(leaves_out), exported.out_tree
+
+
+def finite(tree: Any) -> bool:
+    """Whether no leaf holds NaN or infinity; what is traced counts as finite, for nobody can tell."""
+    values = [known(leaf) for leaf in jax.tree.leaves(tree)]
+    return all(value is None or bool(np.isfinite(value).all()) for value in values)
+
+
+def known(leaf: Any) -> np.ndarray | None:
+    """An array's values, of the whole stack under an eager `jax.vmap`; None inside a `jax.jit`."""
+    # A vmapped array holds the stack in `val`; were that ever renamed, it would only count as traced.
+    while isinstance(leaf, jax.core.Tracer) and isinstance(getattr(leaf, "val", None), (jax.Array, np.ndarray)):
+        leaf = leaf.val
+    return None if isinstance(leaf, jax.core.Tracer) else np.asarray(leaf)

@@ -1,0 +1,177 @@
+"""TextSpan: the texts whose directions, one after another, span most of what a component varies in.
+
+With Sigma the covariance of the component's contributions, each step picks the text r with the largest variance of
+contributions along it, unnormalised, rᵀ Sigma r, and removes its direction q = r / |r| from contributions and texts:
+
+    a = qᵀ r,      r <- r - a q,      score <- score - 2 a rᵀ Sigma q + a² qᵀ Sigma q
+
+so a step reads the texts once and never the samples: moments are enough. Texts are first projected on the `rank` top
+right singular vectors of the samples, which are not centred for this, and everything is written in those coordinates.
+
+Near-equal texts are told apart by precision, so all of it runs in float64 whatever JAX's default, inside `jax.jit` and
+`jax.vmap` too (see `jaxclip.precision`).
+
+Source: arXiv:2310.05916, section 4.2, algorithm 1.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxclip.axes import AnyArray
+from jaxclip.moments import Moments
+from jaxclip.precision import finite, in_double
+
+FINALISTS = 64
+"""Texts whose score is computed afresh in each step; updated scores only decide who they are."""
+
+ROUNDING = 1e-13
+"""Share of the second moment below which samples in float32 hold nothing but their own rounding."""
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class TextSpan:
+    """The text basis of one component; a pytree, so the bases of a model's heads are one stack of it.
+
+    `indices` are places in the pool, in the order picked; -1 where nothing was left to explain. `directions` are
+    orthonormal (zero there), `explained` is the share of the component's variance that they span up to each step.
+    """
+
+    indices: Int[Array, "*stack step"]
+    directions: Float[Array, "*stack step embed"]
+    explained: Float[Array, "*stack step"]
+    mean: Float[Array, "*stack embed"]
+
+    def coefficients(self, samples: Float[AnyArray, "n embed"]) -> Float[Array, "n step"]:
+        """How far each sample lies from the mean along each direction."""
+        return jnp.einsum("ne,se->ns", samples - self.mean, self.directions, precision="highest")
+
+    def reconstruct(self, samples: Float[AnyArray, "n embed"]) -> Float[Array, "n embed"]:
+        """mean + projection of (samples - mean) on the directions."""
+        return self.mean + jnp.einsum("ns,se->ne", self.coefficients(samples), self.directions, precision="highest")
+
+    def first(self, n: int) -> "TextSpan":
+        """The same basis cut after n steps."""
+        return TextSpan(self.indices[..., :n], self.directions[..., :n, :], self.explained[..., :n], self.mean)
+
+
+def textspan(
+    moments: Moments, texts: Float[AnyArray, "text embed"], *, steps: int = 20, rank: int | None = None
+) -> TextSpan:
+    """The text basis of one component; `jax.vmap` over a stack of moments gives every head's.
+
+    Equals the algorithm run on the samples themselves. The first n steps are the result of n steps.
+
+    Args:
+      moments: of the component's contributions, `Moments.of(samples)` or in head coordinates.
+      texts: embeddings of the pool; their scale is kept and matters, so give all of them unit norm.
+      steps: texts to pick.
+      rank: of the space that texts are projected on. Default: head_dim for moments in head coordinates; for plain
+        samples every direction with more than a ten-millionth of the second moment of the strongest, which leaves out
+        what is only rounding. The paper's code has 80, more than a head really has, so that its last directions are
+        such noise.
+
+    Raises:
+      ValueError: no texts, texts of another size than the samples, steps or rank out of range, moments of no samples,
+        NaN (the last two where values are known: not under jit).
+    """
+    floor = 1e-7 if rank is None and moments.basis is None else ROUNDING
+    steps, rank = _sizes(moments, texts, steps, rank)
+    if not finite((moments, texts)):
+        raise ValueError("moments or texts hold NaN or infinite values; remove those samples or texts.")
+    return in_double(partial(_textspan, steps=steps, rank=rank, floor=floor), moments, jnp.asarray(texts))
+
+
+def _sizes(moments: Moments, texts: AnyArray, steps: int, rank: int | None) -> tuple[int, int]:
+    units = moments.centre.value.shape[-1]
+    embed = units if moments.basis is None else moments.basis.shape[-1]
+    if moments.centre.value.ndim != 1:
+        raise ValueError(
+            f"textspan takes the moments of one component; got a stack of shape {moments.centre.value.shape[:-1]}. "
+            f"Map over it: jax.vmap(textspan, in_axes=(0, None))."
+        )
+    if texts.ndim != 2 or texts.shape[0] == 0 or texts.shape[1] != embed:
+        raise ValueError(f"texts must be [text, {embed}] with at least one text; got {list(texts.shape)}.")
+    most = min(units, embed)
+    default = most if moments.basis is None else min(max(units - 3, 1), embed)
+    rank = default if rank is None else rank
+    if not 1 <= rank <= embed:
+        raise ValueError(f"rank must be between 1 and {embed}, the size of the joint space; got {rank}.")
+    rank = min(rank, most)
+    if not 1 <= steps <= rank:
+        raise ValueError(f"steps must be between 1 and the rank, {rank}; got {steps}. No more directions exist.")
+    return steps, rank
+
+
+def _textspan(moments: Moments, texts: Array, *, steps: int, rank: int, floor: float) -> TextSpan:
+    """In the widest dtype there is: `in_double` makes that float64."""
+    dtype = jnp.result_type(float)
+    centre, spread = moments.centre.wide(dtype), moments.spread.wide(dtype)
+    covariance = spread / jnp.maximum(moments.count, 1)
+    frame = None
+    if moments.basis is not None:
+        # An orthonormal frame of the space the component lives in, so that lengths are those of the joint space.
+        frame, corner = jnp.linalg.qr(moments.basis.astype(dtype).T)
+        centre, covariance = corner @ centre, _dot(_dot(corner, covariance), corner.T)
+    top, factor = _factor(centre, covariance, rank, floor, moments.count)
+    axes = top if frame is None else _dot(frame, top)
+    picks, rows, gains = _greedy(_dot(texts.astype(dtype), axes), factor, steps)
+    variance = jnp.trace(covariance)
+    varies = variance > ROUNDING * (variance + jnp.square(centre).sum())
+    # Where nothing varies, the mean alone explains it all.
+    explained = jnp.where(varies, jnp.cumsum(gains) / jnp.where(varies, variance, 1), 1)
+    mean = centre if frame is None else _dot(frame, centre)
+    return TextSpan(picks, _dot(rows, axes.T), explained, mean)
+
+
+def _factor(centre: Array, covariance: Array, rank: int, floor: float, count: Array) -> tuple[Array, Array]:
+    """Top right singular vectors of the samples [unit, rank], and F with F Fᵀ the covariance in their coordinates."""
+    sizes, vectors = jnp.linalg.eigh(covariance + jnp.outer(centre, centre))
+    vectors = vectors[:, ::-1][:, :rank]
+    # Directions in which all samples vanish have no order, and no text may be picked for its part in them; n samples
+    # leave n directions at most.
+    vectors = vectors * ((sizes[::-1][:rank] > floor * sizes[-1]) & (jnp.arange(rank) < count))
+    variances, modes = jnp.linalg.eigh(_dot(_dot(vectors.T, covariance), vectors))
+    return vectors, modes * jnp.sqrt(jnp.where(variances > ROUNDING * sizes[-1], variances, 0))
+
+
+def _greedy(texts: Array, factor: Array, steps: int) -> tuple[Array, Array, Array]:
+    """Picks, their directions and the variance along each, for texts [s, rank] and the covariance F Fᵀ."""
+    eps = jnp.finfo(texts.dtype).eps
+    n_finalists = min(FINALISTS, len(texts))
+    scores = jnp.square(_dot(texts, factor)).sum(-1)
+    # Below this, what is left of any score is rounding.
+    least = 100 * eps * scores.max()
+
+    def step(carry: tuple[Array, Array, Array], number: Array):
+        scores, factor, found = carry
+        _, places = jax.lax.top_k(scores, n_finalists)
+        finalists = texts[places]
+        finalists = finalists - _dot(_dot(finalists, found.T), found)
+        finalists = finalists - _dot(_dot(finalists, found.T), found)
+        exact = jnp.square(_dot(finalists, factor)).sum(-1)
+        # Equal texts: the first of them, not the one that rounding favours.
+        equal = exact >= exact.max() * (1 - 16 * eps)
+        pick = jnp.where(equal, places, len(texts)).min()
+        row = finalists[jnp.argmax(equal & (places == pick))]
+        alive = exact.max() > least
+        q = jnp.where(alive, row / jnp.where(alive, jnp.linalg.norm(row), 1), 0)
+        along = _dot(q, factor)
+        gain = jnp.square(along).sum()
+        a, b = _dot(texts, jnp.stack([q, _dot(factor, along)], axis=1)).T
+        scores = scores - 2 * a * b + jnp.square(a) * gain
+        factor = factor - jnp.outer(q, along)
+        found = found.at[number].set(q)
+        return (scores, factor, found), (jnp.where(alive, pick, -1).astype(jnp.int32), gain)
+
+    found = jnp.zeros((steps, texts.shape[1]), texts.dtype)
+    (_, _, found), (picks, gains) = jax.lax.scan(step, (scores, factor, found), jnp.arange(steps))
+    return picks, found, gains
+
+
+def _dot(a: Array, b: Array) -> Array:
+    return jnp.matmul(a, b, precision="highest")

@@ -1,0 +1,72 @@
+"""Heads that hold a property are found, and groups are counted."""
+
+import jax
+import numpy as np
+import pytest
+
+from jaxclip.debias import count_groups, random_heads
+from jaxclip.moments import Moments
+from jaxclip.properties import property_shares
+
+EMBED = 16
+
+
+def test_a_planted_property_is_found():
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.standard_normal((EMBED, EMBED)))[0].astype(np.float32)
+    size = np.ones((2, 3, EMBED), np.float32)
+    size[..., :4] = 0.05
+    # Head 1.0 varies in the property alone, head 0.2 in it as much as in all else, head 1.2 not at all.
+    size[1, 0] = [1] * 4 + [0.05] * 12
+    size[0, 2] = 0.7
+    size[1, 2] = 0
+    samples = rng.standard_normal((400, 2, 3, EMBED)).astype(np.float32) * size @ axes
+    moments = jax.vmap(jax.vmap(Moments.of, 1), 1)(samples)
+    shares = property_shares(moments, axes[:4], axes, steps=8)
+    ranking = shares.ranking()
+    assert [place[:2] for place in ranking[:2]] == [(1, 0), (0, 2)]
+    assert ranking[0][2] > 0.95
+    assert ranking[0][2] > 2 * ranking[2][2]
+    assert float(shares.score[1, 2]) == 0
+    assert float(shares.size.sum()) == pytest.approx(1, abs=1e-5)
+    for share in (shares.basis, shares.variance, shares.size):
+        assert ((np.asarray(share) >= 0) & (np.asarray(share) <= 1)).all()
+    assert (1, 2) not in [place[:2] for place in shares.ranking(least_size=0.01)]
+
+
+def test_groups_are_counted():
+    rng = np.random.default_rng(0)
+    right, groups = rng.random((3, 90)) < 0.6, rng.integers(0, 4, 90)
+    whole = count_groups(right, groups, 5)
+    for i in range(3):
+        per_group = [right[i][groups == g].mean() for g in range(4)]
+        assert np.allclose(whole.groups[i, :4], per_group)
+        assert np.isnan(whole.groups[i, 4])
+        assert float(whole.worst[i]) == pytest.approx(min(per_group))
+        assert float(whole.overall[i]) == pytest.approx(right[i].mean())
+    padded = count_groups(
+        np.concatenate([right[:, 50:], right[:, :9]], axis=1),
+        np.concatenate([groups[50:], groups[:9]]),
+        5,
+        np.asarray([1] * 40 + [0] * 9, np.float32),
+    )
+    parts = count_groups(right[:, :50], groups[:50], 5) + padded
+    assert np.array_equal(parts.correct, whole.correct)
+    assert np.array_equal(parts.total, whole.total)
+
+
+def test_groups_out_of_range_are_named():
+    with pytest.raises(ValueError, match="groups must lie between 0 and 3; got -1 to 2"):
+        count_groups(np.ones(3, bool), np.asarray([-1, 0, 2]), 4)
+
+
+def test_random_heads_are_as_many_and_never_the_excluded():
+    sets = random_heads(20, 3, [1, 2], 4, 5, seed=0, without=[(1, 0), (2, 4)])
+    assert sets.heads.shape == (20, 4, 5)
+    assert (sets.heads.sum((1, 2)) == 3).all()
+    assert not sets.heads[:, [0, 3]].any()
+    assert not sets.heads[:, 1, 0].any()
+    assert len({one.tobytes() for one in sets.heads}) > 10
+    assert np.array_equal(sets.heads, random_heads(20, 3, [1, 2], 4, 5, seed=0, without=[(1, 0), (2, 4)]).heads)
+    with pytest.raises(ValueError, match="9 heads are to be drawn from 8"):
+        random_heads(1, 9, [1, 2], 4, 5, seed=0, without=[(1, 0), (2, 4)])

@@ -1,0 +1,58 @@
+"""Nearest images by some heads, and how good they are."""
+
+import numpy as np
+import pytest
+import towers
+
+from jaxclip.heads import head_matrices, head_state
+from jaxclip.retrieval import chance, head_sum, nearest, precision
+
+
+def test_head_sum_is_the_sum_of_contributions():
+    vision = towers.vision()
+    images = towers.images(vision.config, 5)
+    attn = np.asarray(vision(images, detail="head")[1].attn)
+    heads = np.zeros(attn.shape[1:3], bool)
+    heads[1, 2] = heads[2, 0] = True
+    state = head_state(vision, images)
+    found = head_sum(state.heads, head_matrices(vision), heads)
+    assert np.abs(np.asarray(found) - attn[:, 1, 2] - attn[:, 2, 0]).max() < 1e-5
+    centred = np.asarray(head_sum(state.heads, head_matrices(vision), heads, attn.mean(0)))
+    assert np.abs(centred.mean(0)).max() < 1e-5
+    everything = head_sum(state.heads, head_matrices(vision), np.ones_like(heads))
+    assert np.abs(np.asarray(everything) - attn.sum((1, 2))).max() < 1e-5
+
+
+def test_nearest_is_by_cosine():
+    rng = np.random.default_rng(0)
+    images, queries = rng.standard_normal((50, 8)).astype(np.float32), rng.standard_normal((4, 8)).astype(np.float32)
+    cosine = (queries @ images.T) / np.linalg.norm(queries, axis=1)[:, None] / np.linalg.norm(images, axis=1)
+    found = nearest(queries, images * rng.uniform(1, 9, (50, 1)).astype(np.float32), 7)
+    assert np.array_equal(found.indices, np.argsort(-cosine, axis=1)[:, :7])
+    assert np.allclose(found.similarity, -np.sort(-cosine, axis=1)[:, :7], atol=1e-6)
+
+
+def test_an_image_is_not_its_own_neighbour():
+    images = np.random.default_rng(0).standard_normal((20, 8)).astype(np.float32)
+    every = np.arange(20)
+    assert np.array_equal(nearest(images, images, 1).indices[:, 0], every)
+    found = nearest(images, images, 19, exclude=every)
+    assert all(sorted(row) == [j for j in every if j != i] for i, row in enumerate(found.indices.tolist()))
+
+
+def test_precision_and_chance():
+    labels = np.asarray([0, 0, 0, 1, 1, 2])
+    images = np.eye(6, dtype=np.float32)
+    queries, query_labels = images[[0, 3, 5]], labels[[0, 3, 5]]
+    found = nearest(queries, images, 2, exclude=np.asarray([0, 3, 5]))
+    expected = [(labels[row] == label).mean() for row, label in zip(found.indices, query_labels, strict=True)]
+    assert np.allclose(precision(found, labels, query_labels), expected)
+    assert np.allclose(chance(labels, query_labels, exclude=True), [2 / 5, 1 / 5, 0])
+    assert np.allclose(chance(labels, query_labels), [3 / 6, 2 / 6, 1 / 6])
+
+
+@pytest.mark.parametrize("k", [0, 6])
+def test_bad_k_is_named(k):
+    images = np.eye(6, dtype=np.float32)
+    with pytest.raises(ValueError, match="k must be between 1 and 5"):
+        nearest(images, images, k, exclude=np.arange(6))
