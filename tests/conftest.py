@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import jax
 import jaxtyping
 import pytest
 import torchvision_stub

@@ -67,7 +67,8 @@ def test_convert_verify_and_decompose(folder, tmp_path, capsys):
         found = picture["texts"]["a dog"]
         total = found["init"] + np.sum(found["heads"]) + np.sum(found["mlp_by_layer"])
         assert abs(total - found["similarity"]) < 1e-6
-        assert Image.open(tmp_path / "out" / f"{name}_map.png").size[0] > 300
+        with Image.open(tmp_path / "out" / f"{name}_map.png") as figure:
+            assert figure.size[0] > 300
         assert (tmp_path / "out" / f"{name}_heads.png").is_file()
 
 

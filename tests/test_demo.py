@@ -30,7 +30,8 @@ def test_the_demo_explains_scenes_it_has_never_seen(tmp_path):
         strongest = found["strongest_heads"][0]
         assert abs(strongest["effect"]) == np.abs(heads).max() == abs(heads[strongest["layer"], strongest["head"]])
     for name in ("map", *(f"heads_{factor}" for factor in scenes.PROMPTS)):
-        assert min(Image.open(tmp_path / "out" / f"{name}.png").size) > 200
+        with Image.open(tmp_path / "out" / f"{name}.png") as figure:
+            assert min(figure.size) > 200
     assert (tmp_path / "out" / "model" / "manifest.json").is_file()
     demo(tmp_path / "out", 5, said.append)  # again, over the first
 
