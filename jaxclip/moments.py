@@ -19,8 +19,8 @@ from jaxtyping import Array, Float
 from jaxclip.axes import AnyArray
 from jaxclip.precision import finite
 
-ROWS = 64
-"""Samples squared in one product; its own rounding is averaged away over products."""
+ROWS = 16
+"""Samples squared in one product: the fewer, the less it rounds off. 16 leave 1e-8 of the largest variance."""
 
 
 class Pair(NamedTuple):

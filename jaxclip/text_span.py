@@ -25,9 +25,6 @@ from jaxclip.axes import AnyArray
 from jaxclip.moments import Moments
 from jaxclip.precision import finite, in_double
 
-FINALISTS = 64
-"""Texts whose score is computed afresh in each step; updated scores only decide who they are."""
-
 ROUNDING = 1e-13
 """Share of the second moment below which samples in float32 hold nothing but their own rounding."""
 
@@ -141,28 +138,23 @@ def _factor(centre: Array, covariance: Array, rank: int, floor: float, count: Ar
 
 def _greedy(texts: Array, factor: Array, steps: int) -> tuple[Array, Array, Array]:
     """Picks, their directions and the variance along each, for texts [s, rank] and the covariance F Fᵀ."""
-    eps = jnp.finfo(texts.dtype).eps
-    n_finalists = min(FINALISTS, len(texts))
     scores = jnp.square(_dot(texts, factor)).sum(-1)
-    # Below this, what is left of any score is rounding.
-    least = 100 * eps * scores.max()
+    # Below this, what is left of a score is rounding, and so is what sets two scores apart.
+    least = 100 * jnp.finfo(texts.dtype).eps * scores.max()
 
     def step(carry: tuple[Array, Array, Array], number: Array):
         scores, factor, found = carry
-        _, places = jax.lax.top_k(scores, n_finalists)
-        finalists = texts[places]
-        finalists = finalists - _dot(_dot(finalists, found.T), found)
-        finalists = finalists - _dot(_dot(finalists, found.T), found)
-        exact = jnp.square(_dot(finalists, factor)).sum(-1)
         # Equal texts: the first of them, not the one that rounding favours.
-        equal = exact >= exact.max() * (1 - 16 * eps)
-        pick = jnp.where(equal, places, len(texts)).min()
-        row = finalists[jnp.argmax(equal & (places == pick))]
-        alive = exact.max() > least
+        pick = jnp.argmax(scores >= scores.max() - least)
+        row = texts[pick]
+        for _ in range(2):
+            # Once leaves a trace of earlier directions where little of the text is left.
+            row = row - _dot(_dot(found, row), found)
+        alive = scores[pick] > least
         q = jnp.where(alive, row / jnp.where(alive, jnp.linalg.norm(row), 1), 0)
         along = _dot(q, factor)
         gain = jnp.square(along).sum()
-        a, b = _dot(texts, jnp.stack([q, _dot(factor, along)], axis=1)).T
+        a, b = _dot(jnp.stack([q, _dot(factor, along)]), texts.T)
         scores = scores - 2 * a * b + jnp.square(a) * gain
         factor = factor - jnp.outer(q, along)
         found = found.at[number].set(q)
