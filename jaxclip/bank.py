@@ -1,0 +1,192 @@
+"""A bank: what every image of a pass leaves behind, in zarr, one row an image in the data's order.
+
+    heads [image, layer, head, unit]   u, see `jaxclip.heads`; u @ matrices[layer, head] is the contribution
+    mlp, class_attn [image, layer, embed]      init, embedding [image, embed]
+    norm [image]   of the embedding before anything was divided by it
+    readable [image]   False where the image could not be read; its rows are NaN
+    labels/KIND [image]   indices, -1 where there is none
+
+Files hold a block of images each, and in them one piece a layer and head: one head of all images is read without the
+others. Writing a row again changes nothing. Any zarr 3 reader opens the folder; paths stand in images.jsonl beside it.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+import numpy as np
+import tensorstore as ts
+from jaxtyping import Float, Int
+
+from jaxclip.config import VisionConfig
+from jaxclip.drafts import write_json
+
+BankDtype = Literal["float32", "float16"]
+BLOCK_BYTES = 2**26
+"""About what a block of images holds in its largest array, and so in its largest file."""
+
+
+def row_shapes(config: VisionConfig) -> dict[str, tuple[int, ...]]:
+    """Shape of one image's entry in every array of numbers."""
+    layers, embed = config.n_layers, config.embed_dim
+    return {
+        "heads": (layers, config.n_heads, config.head_dim + 3), "mlp": (layers, embed), "class_attn": (layers, embed),
+        "init": (embed,), "embedding": (embed,), "norm": (),
+    }  # fmt: skip
+
+
+def block_size(config: VisionConfig, batch: int, n: int) -> int:
+    """Images of one file: whole batches, so that a file is written once, and no more than there are."""
+    row = 4 * max(int(np.prod(shape)) for shape in row_shapes(config).values())
+    return batch * max(1, min(1024, BLOCK_BYTES // row, n + batch - 1) // batch)
+
+
+class BankWriter:
+    """Rows in, files out; at most one block waits in memory."""
+
+    def __init__(self, folder: Path, config: VisionConfig, n: int, kinds: Sequence[str], dtype: BankDtype, batch: int):
+        folder.mkdir(exist_ok=True)
+        write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {}})
+        self.dtype, self.block = np.dtype(dtype), block_size(config, batch, n)
+        self._arrays = {
+            name: _create(folder / name, (n, *shape), "float32" if name == "norm" else dtype, self.block)
+            for name, shape in row_shapes(config).items()
+        }
+        self._arrays["readable"] = _create(folder / "readable", (n,), "bool", self.block)
+        for kind in kinds:
+            self._arrays[label_path(kind)] = _create(folder / label_path(kind), (n,), "int32", self.block)
+        self._held: dict[str, list[np.ndarray]] = {name: [] for name in self._arrays}
+        self._first, self._rows, self._writing = 0, 0, []
+
+    def add(self, first: int, rows: Mapping[str, np.ndarray]) -> None:
+        """Rows of one batch, the first of which is image `first`.
+
+        Raises:
+          ValueError: a number is too large for float16.
+        """
+        if not self._rows:
+            self._first = first
+        readable = rows["readable"]
+        for name, values in rows.items():
+            self._held[name].append(self._cast(name, values, readable))
+        self._rows += len(readable)
+        if (self._first + self._rows) % self.block == 0:
+            self._write()
+
+    def flush(self) -> None:
+        """All rows so far are on the disk when this returns."""
+        self._write()
+        self._wait()
+
+    def _cast(self, name: str, values: np.ndarray, readable: np.ndarray) -> np.ndarray:
+        array = self._arrays[name]
+        if not np.issubdtype(values.dtype, np.floating):
+            return values.astype(array.dtype.numpy_dtype)
+        with np.errstate(over="ignore"):
+            cast = values.astype(array.dtype.numpy_dtype)
+        if not np.isfinite(cast[readable]).all():
+            raise ValueError(f"{name} holds numbers too large for float16; pass bank_dtype float32.")
+        cast[~readable] = np.nan
+        return cast
+
+    def _write(self) -> None:
+        if not self._rows:
+            return
+        self._wait()
+        rows = slice(self._first, self._first + self._rows)
+        self._writing = [self._arrays[name][rows].write(np.concatenate(held)) for name, held in self._held.items()]
+        self._held = {name: [] for name in self._arrays}
+        self._rows = 0
+
+    def _wait(self) -> None:
+        for future in self._writing:
+            future.result()
+        self._writing = []
+
+
+class Bank:
+    """A bank of a finished run. Reading gives the images that could be read, in the data's order, in float32.
+
+    Attributes:
+      rows: which images of the data set those are.
+    """
+
+    def __init__(self, folder: str | Path):
+        self.folder = Path(folder)
+        if not (self.folder / "zarr.json").is_file():
+            raise FileNotFoundError(f"{self.folder} is no bank; run `jaxclip run` with --bank.")
+        self.rows: Int[np.ndarray, image] = np.flatnonzero(self._get("readable", ()))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def head(self, layer: int, head: int) -> Float[np.ndarray, "image unit"]:
+        """u of one head; nothing else is read."""
+        _, n_layers, n_heads, _ = self.array("heads").shape
+        if not (0 <= layer < n_layers and 0 <= head < n_heads):
+            raise ValueError(f"the model has layers 0 to {n_layers - 1} of {n_heads} heads; got head {layer}.{head}.")
+        return self._numbers("heads", (layer, head))
+
+    def read(self, name: str, rows: Int[np.ndarray, "image"] | slice = slice(None)) -> Float[np.ndarray, "image ..."]:
+        """A whole array of numbers ("heads", "mlp", "class_attn", "init", "embedding" or "norm"), or rows of it.
+
+        Args:
+          name: of the array.
+          rows: among the images that could be read.
+        """
+        return self._numbers(name, (), rows)
+
+    def labels(self, kind: str) -> Int[np.ndarray, "image"]:
+        """Indices of one kind of label, -1 where an image has none."""
+        return self._get(label_path(kind), ())[self.rows]
+
+    def array(self, name: str) -> Any:
+        """The array itself, for reading in pieces with tensorstore; it has rows of unreadable images too."""
+        path = self.folder / name
+        if not path.is_dir():
+            there = sorted(p.name for p in self.folder.iterdir() if p.is_dir())
+            raise ValueError(f"{self.folder} has no array {name!r}; it has {', '.join(there)}.")
+        return ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}).result()
+
+    def _numbers(self, name: str, at: tuple[int, ...], rows: Any = slice(None)) -> np.ndarray:
+        values = self._get(name, at, self.rows[rows]).astype(np.float32)
+        if not np.isfinite(values).all():
+            lost = int((~np.isfinite(values.reshape(len(values), -1)).all(1)).sum())
+            raise ValueError(f"{self.folder / name} is cut short: {lost} images are missing. Run the pass again.")
+        return values
+
+    def _get(self, name: str, at: tuple[int, ...], rows: Any = None) -> np.ndarray:
+        array = self.array(name)
+        if rows is None:
+            rows = slice(None)
+        elif len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+            rows = slice(int(rows[0]), int(rows[-1]) + 1)
+        try:
+            return np.asarray(array[(rows, *at)].read().result())
+        except ValueError as error:
+            raise ValueError(f"{self.folder / name} is damaged ({error}). Run the pass again.") from error
+
+
+def label_path(kind: str) -> str:
+    """Where labels of a kind lie; a kind may be called anything."""
+    return f"labels/{quote(kind, safe='')}"
+
+
+def _create(path: Path, shape: tuple[int, ...], dtype: str, block: int) -> Any:
+    whole = [block, *shape[1:]]
+    # Images, then single layers and heads, then the vector.
+    piece = [block, *[1] * (len(shape) - 2), *shape[-1:]] if len(shape) > 1 else [block]
+    numbers = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+    if dtype == "bool":
+        numbers = [{"name": "bytes"}, {"name": "crc32c"}]
+    index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
+    sharding = {"chunk_shape": piece, "codecs": numbers, "index_codecs": index}
+    codecs = numbers if piece == whole else [{"name": "sharding_indexed", "configuration": sharding}]
+    metadata = {
+        "shape": list(shape), "data_type": dtype, "codecs": codecs,
+        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": whole}},
+        "fill_value": {"bool": False, "int32": -1}.get(dtype, "NaN"),
+    }  # fmt: skip
+    kvstore = {"driver": "file", "path": str(path)}
+    return ts.open({"driver": "zarr3", "kvstore": kvstore, "metadata": metadata}, create=True, open=True).result()

@@ -1,0 +1,182 @@
+"""A run's folder from the writing side: who may write, what a run is, and files that are replaced whole."""
+
+import errno
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import jax
+import numpy as np
+from flax import nnx
+
+from jaxclip.clip import Clip
+from jaxclip.data.source import Source
+from jaxclip.drafts import _is_full
+from jaxclip.heads import head_matrices
+from jaxclip.params import flatten
+
+FORMAT = 1
+RUN, MATRICES, IMAGES, STATE, BANK, LOCK = "run.json", "matrices.npy", "images.jsonl", "state.npz", "bank", ".lock"
+LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow")
+
+
+def describe(clip: Clip, source: Source, options: Mapping[str, Any], model: str, data: str) -> dict[str, Any]:
+    """All that decides what a pass computes, in JSON types."""
+    from jaxclip import __version__
+
+    device = jax.devices()[0]
+    described = {
+        "format": FORMAT,
+        "model": {
+            "source": model,
+            "name": clip.config.name,
+            "hash": model_hash(clip),
+            "compute": vars(clip.vision.compute),
+            "config": clip.config.to_dict(),
+        },
+        "data": {
+            "source": data,
+            "kind": source.kind,
+            "fingerprint": source.fingerprint(),
+            "n_images": len(source),
+            "label_names": {kind: list(names) for kind, names in source.label_names.items()},
+        },
+        "options": dict(options),
+        "versions": {"jaxclip": __version__, "python": platform.python_version()}
+        | {name: version(name) for name in LIBRARIES},
+        "device": f"{device.platform}: {device.device_kind}",
+    }
+    return json.loads(json.dumps(described))
+
+
+def model_hash(clip: Clip) -> str:
+    """SHA-256 of the image tower: its weights by name, and what it does with a picture."""
+    total = hashlib.sha256(json.dumps(clip.config.to_dict()["vision"], sort_keys=True).encode())
+    total.update(json.dumps(clip.config.to_dict()["preprocess"], sort_keys=True).encode())
+    for path, leaf in sorted(flatten(nnx.to_pure_dict(nnx.state(clip.vision)))):
+        array = np.ascontiguousarray(leaf)
+        total.update(f"{path} {array.dtype} {array.shape}".encode())
+        total.update(array.view(np.uint8).data if array.size else b"")
+    return total.hexdigest()
+
+
+@contextmanager
+def claimed(folder: Path) -> Iterator[None]:
+    """The folder is this process's alone. However the process ends, the claim ends with it.
+
+    Raises:
+      FileExistsError: another process runs into it, or it holds something that is no run.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; name a folder for the run.")
+    folder.mkdir(parents=True, exist_ok=True)
+    strange = {path.name for path in folder.iterdir()} - {LOCK, MATRICES, f"{MATRICES}.draft", f"{RUN}.draft"}
+    if strange and not (folder / RUN).is_file():
+        raise FileExistsError(f"{folder} holds {sorted(strange)[0]} and is no run; name another folder.")
+    with (folder / LOCK).open("a+b") as lock:
+        if not _lock(lock):
+            raise FileExistsError(f"another process is running into {folder}; wait for it, or name another folder.")
+        yield
+
+
+def _lock(file: BinaryIO) -> bool:
+    try:
+        import fcntl
+    except ImportError:  # Windows: nothing tells two runs apart there
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)  # some network disks have no locks at all
+    return True
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """A full disk in one sentence, whichever library met it."""
+    try:
+        yield
+    except Exception as error:
+        if not _is_full(error):
+            raise
+        raise OSError(
+            errno.ENOSPC,
+            "the disk filled up and what was done so far is kept; free some space and run the same command again",
+            str(folder),
+        ) from error
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[BinaryIO]:
+    """A file that takes the place of `path` when it is complete and on the disk; until then the old one stays."""
+    draft = path.with_name(f"{path.name}.draft")
+    try:
+        with draft.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        draft.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            draft.unlink(missing_ok=True)
+        raise
+
+
+def settle(folder: Path, described: Mapping[str, Any], clip: Clip) -> None:
+    """Begin a run, or make sure that the one that is there is this one.
+
+    Raises:
+      ValueError: it is another one, naming what differs.
+    """
+    if not (folder / RUN).is_file():
+        with replaced(folder / MATRICES) as file:
+            np.save(file, np.asarray(head_matrices(clip.vision)))
+        with replaced(folder / RUN) as file:
+            file.write(json.dumps(described, indent=1, ensure_ascii=False).encode() + b"\n")
+        return
+    held = read_info(folder)
+    if differing := sorted(_differences(_identity(held), _identity(described))):
+        raise ValueError(
+            f"{folder} is a run of something else and cannot go on: {'; '.join(differing)}. Name another folder, or "
+            f"delete this one."
+        )
+
+
+def read_info(folder: Path) -> dict[str, Any]:
+    """run.json.
+
+    Raises:
+      ValueError: it is damaged, or of another version's format.
+    """
+    try:
+        info = json.loads((folder / RUN).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{folder / RUN} is damaged ({error}); delete {folder} and run it again.") from error
+    if not isinstance(info, dict) or info.get("format") != FORMAT:
+        raise ValueError(f"{folder / RUN} is not of format {FORMAT}, which this version reads; run it again.")
+    return info
+
+
+def _identity(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Without the places that model and data were found in: they may have moved."""
+    parts = {name: part for name, part in described.items() if name not in ("model", "data")}
+    return parts | {name: {**described.get(name, {}), "source": None} for name in ("model", "data")}
+
+
+def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
+    if isinstance(one, dict) and isinstance(other, dict):
+        for key in one.keys() | other.keys():
+            yield from _differences(one.get(key), other.get(key), f"{path}.{key}" if path else key)
+    elif one != other:
+        yield f"{path} was {_short(one)} and is {_short(other)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 40 else f"{text[:20]}..."

@@ -1,0 +1,199 @@
+"""A run's folder from the reading side."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxclip.ablation import Components
+from jaxclip.bank import Bank
+from jaxclip.collected import Collected, from_arrays
+from jaxclip.config import ClipConfig
+from jaxclip.heads import HeadState
+from jaxclip.run_folder import BANK, IMAGES, MATRICES, RUN, STATE, read_info
+
+ALL = "all"
+"""The moments of every image, beside those by kind of label."""
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a pass is: batches that are kept, what they take in the list of images, and their moments."""
+
+    n_batches: int
+    n_bytes: int
+    moments: dict[str, Collected]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a pass left behind; files are read when they are asked for.
+
+    Names, labels and the bank's rows are those of the images that could be read, in the data's order, all of them
+    alike; `unreadable` lists the others.
+
+    Attributes:
+      folder: where it is.
+      info: run.json.
+      state: how far it is.
+    """
+
+    folder: Path
+    info: dict[str, Any]
+    state: State
+
+    @property
+    def config(self) -> ClipConfig:
+        return ClipConfig.from_dict(self.info["model"]["config"])
+
+    @property
+    def n_images(self) -> int:
+        """That could be read."""
+        return len(self.names)
+
+    @property
+    def units(self) -> str:
+        """ "normalized" if components are divided by the norm of their image's embedding, else "raw"."""
+        return self.info["options"]["units"]
+
+    @property
+    def label_names(self) -> dict[str, tuple[str, ...]]:
+        """Kind of label -> names of its values."""
+        return {kind: tuple(names) for kind, names in self.info["data"]["label_names"].items()}
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Paths, or what tells an image apart where there is none."""
+        return [line["name"] for line in self._lines if "error" not in line]
+
+    @cached_property
+    def labels(self) -> dict[str, Int[np.ndarray, "image"]]:
+        """Kind of label -> an index into its names for every image, -1 where it has none."""
+        lines = [line["labels"] for line in self._lines if "error" not in line]
+        return {kind: np.array([labels[kind] for labels in lines], np.int32) for kind in self.label_names}
+
+    @cached_property
+    def unreadable(self) -> list[tuple[str, str]]:
+        """Names of the images that could not be read, each with the reason."""
+        return [(line["name"], line["error"]) for line in self._lines if "error" in line]
+
+    @cached_property
+    def matrices(self) -> Float[Array, "layer head unit embed"]:
+        """u @ matrices[layer, head] is what a head contributes."""
+        return jnp.asarray(np.load(self.folder / MATRICES))
+
+    @property
+    def moments(self) -> Collected:
+        """Of all images; heads have their basis.
+
+        Raises:
+          ValueError: the run collected none.
+        """
+        if ALL not in self.state.moments:
+            raise ValueError(f"{self.folder} has no moments; run the pass with moments=True.")
+        return self.state.moments[ALL].with_matrices(self.matrices)
+
+    def moments_by(self, kind: str, value: str | int) -> Collected:
+        """Of the images with one value of a label, by its name or index.
+
+        Raises:
+          ValueError: the run did not collect them, or there is no such value.
+        """
+        if by_key(kind) not in self.state.moments:
+            there = ", ".join(self.info["options"]["by"]) or "none"
+            raise ValueError(f"{self.folder} has moments by {there}, not by {kind!r}; run the pass with by={kind!r}.")
+        names = self.label_names[kind]
+        if value not in names and value not in range(len(names)):
+            raise ValueError(f"{kind} has the values {', '.join(names[:20])}; got {value!r}.")
+        index = names.index(value) if isinstance(value, str) else value
+        return self.state.moments[by_key(kind)].value(index).with_matrices(self.matrices)
+
+    def means(self) -> Components:
+        """Of every term over all images: what mean-ablation puts in its place."""
+        moments = self.moments
+        return Components(moments.init.mean, moments.heads.mean, moments.mlp.mean, class_attn=moments.class_attn.mean)
+
+    @cached_property
+    def bank(self) -> Bank:
+        """What every image left behind.
+
+        Raises:
+          FileNotFoundError: the run kept no bank.
+        """
+        return Bank(self.folder / BANK)
+
+    def head_state(self, rows: Int[np.ndarray, "image"] | slice = slice(None)) -> HeadState:
+        """Images of the bank as a pass saw them, in the run's units."""
+        fields = ("embedding", "heads", "mlp", "init", "class_attn")
+        return HeadState(*(jnp.asarray(self.bank.read(name, rows)) for name in fields))
+
+    @cached_property
+    def _lines(self) -> list[dict[str, Any]]:
+        path = self.folder / IMAGES
+        text = path.read_bytes()[: self.state.n_bytes] if path.exists() else b""
+        if len(text) < self.state.n_bytes:
+            raise ValueError(f"{path} was cut short; delete {self.folder} and run it again.")
+        return [json.loads(line) for line in text.splitlines()]
+
+
+def open_run(folder: str | Path, *, unfinished: bool = False) -> Run:
+    """What `jaxclip run` left in a folder.
+
+    Args:
+      folder: its --out.
+      unfinished: open it as far as it is.
+
+    Raises:
+      FileNotFoundError: there is no run.
+      ValueError: it is not finished, damaged, or none of its images could be read.
+    """
+    folder = Path(folder).absolute()
+    if not (folder / RUN).is_file():
+        raise FileNotFoundError(f"{folder} is no run: it has no {RUN}. Make one with `jaxclip run MODEL DATA --out`.")
+    info = read_info(folder)
+    state = read_state(folder, info)
+    seen, n = min(state.n_batches * info["options"]["batch"], info["data"]["n_images"]), info["data"]["n_images"]
+    if seen < n and not unfinished:
+        raise ValueError(f"{folder} has seen {seen} of {n} images; run the same command again to finish it.")
+    run = Run(folder, info, state)
+    if seen and not run.names:
+        name, reason = run.unreadable[0]
+        raise ValueError(f"none of the {seen} images could be read; the first is {name}: {reason}")
+    return run
+
+
+def read_state(folder: Path, info: dict[str, Any]) -> State:
+    """The last saved state, or that of a run that has just begun.
+
+    Raises:
+      ValueError: the file is damaged.
+    """
+    empty = _empty(info)
+    if not (folder / STATE).is_file():
+        return State(0, 0, empty)
+    try:
+        with (folder / STATE).open("rb") as file, np.load(file) as held:
+            arrays = dict(held)
+        return State(int(arrays["n_batches"]), int(arrays["n_bytes"]), from_arrays(empty, arrays))
+    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{folder / STATE} is damaged ({error}); delete {folder} and run it again.") from error
+
+
+def by_key(kind: str) -> str:
+    """Where moments by a kind of label stand among a run's moments."""
+    return f"by/{kind}"
+
+
+def _empty(info: dict[str, Any]) -> dict[str, Collected]:
+    if not info["options"]["moments"]:
+        return {}
+    config = ClipConfig.from_dict(info["model"]["config"]).vision
+    names = info["data"]["label_names"]
+    apart = {by_key(kind): Collected.zero(config, len(names[kind])) for kind in info["options"]["by"]}
+    return {ALL: Collected.zero(config)} | apart
