@@ -14,7 +14,10 @@ if TYPE_CHECKING:
     from jaxclip.clip import Clip, load
     from jaxclip.config import ClipConfig, Compute, PreprocessConfig, TextConfig, VisionConfig
     from jaxclip.contributions import Contributions
+    from jaxclip.moments import Moments
+    from jaxclip.runs import Run, open_run
     from jaxclip.text import TextTransformer
+    from jaxclip.text_span import TextSpan, textspan
     from jaxclip.vision import VisionTransformer
 
 __version__ = "0.1.0"
@@ -26,15 +29,20 @@ _HOMES = {
     "Compute": "config",
     "Contributions": "contributions",
     "PreprocessConfig": "config",
+    "Run": "runs",
     "TextConfig": "config",
     "TextTransformer": "text",
     "VisionConfig": "config",
     "VisionTransformer": "vision",
+    "Moments": "moments",
+    "TextSpan": "text_span",
     "load": "clip",
+    "open_run": "runs",
+    "textspan": "text_span",
 }
 __all__ = [
-    "Clip", "ClipConfig", "Compute", "Contributions", "PreprocessConfig", "TextConfig", "TextTransformer",
-    "VisionConfig", "VisionTransformer", "load",
+    "Clip", "ClipConfig", "Compute", "Contributions", "Moments", "PreprocessConfig", "Run", "TextConfig", "TextSpan",
+    "TextTransformer", "VisionConfig", "VisionTransformer", "load", "open_run", "textspan",
 ]  # fmt: skip
 
 
