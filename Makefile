@@ -15,7 +15,7 @@ demo: $(VENV)/.runtime ## convert the shipped CLIP, check the sum, write figures
 	$(BIN)/jaxclip demo
 
 test: $(VENV)/.test ## run the tests; PYTEST_ARGS="-k tokenizer" picks some
-	$(BIN)/python -m pytest $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint ## check style and formatting
 	$(BIN)/ruff check .
