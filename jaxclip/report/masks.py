@@ -1,0 +1,46 @@
+"""Masks as files: PNGs whose pixels are labels and whose palette tells them apart."""
+
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Integer
+from PIL import Image
+
+from jaxclip.axes import AnyArray
+
+
+def palette(n: int = 256) -> list[int]:
+    """Red, green and blue of each label, as Pascal VOC has them: 0 is black, and a label's bits are spread."""
+    colours = []
+    for label in range(n):
+        for channel in range(3):
+            bits = ((label >> (3 * k + channel) & 1) << (7 - k) for k in range(3))
+            colours.append(sum(bits))
+    return colours
+
+
+def save_mask(labels: Integer[AnyArray, "row column"], path: Path) -> Path:
+    """Write a mask as a palette PNG; read back as an array it is the labels again.
+
+    Raises:
+      ValueError: labels a byte does not hold, or more than one mask.
+    """
+    labels = np.asarray(labels)
+    if labels.ndim != 2 or not labels.size or labels.min() < 0 or labels.max() > 255:
+        raise ValueError(f"a mask file holds one mask [row, column] of labels 0 to 255; got {list(labels.shape)}.")
+    image = Image.fromarray(labels.astype(np.uint8))
+    image.putpalette(palette())
+    image.save(path, format="PNG")
+    return path
+
+
+def read_mask(path: Path) -> Integer[np.ndarray, "row column"]:
+    """The labels of a palette or greyscale PNG.
+
+    Raises:
+      ValueError: an image whose pixels are colours.
+    """
+    with Image.open(path) as image:
+        if image.mode not in ("P", "L", "1", "I", "I;16"):
+            raise ValueError(f"{path.name} must hold labels (palette or greyscale); its pixels are {image.mode}.")
+        return np.asarray(image).astype(np.int32)
