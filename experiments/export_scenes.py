@@ -51,6 +51,7 @@ Both end in {vision[embed_dim]} dimensions; activation {vision[activation]}.
 * Contrastive loss with a learned temperature. Optimizer: Muon for the matrices of the blocks, Adam for the rest, peak
   learning rate {preset[learning_rate]:g}, {preset[warmup]} steps of warmup, then a cosine to zero; weight decay
   {preset[weight_decay]:g}; images displaced by at most {preset[shift]} pixels.
+* Batches are made of runs of {run} scenes that share two factors, so that the others have to tell them apart.{note}
 
 `experiments/train_scenes.py` trains it and `experiments/export_scenes.py` writes this folder.
 
@@ -122,7 +123,7 @@ def bird_shares(n_scenes: int, seed: int) -> dict[str, float]:
     return {group: count[group] / count.total() for group in FACTORS["group"]}
 
 
-def card(config: ClipConfig, report: dict[str, Any], n_params: int, seed: int) -> str:
+def card(config: ClipConfig, report: dict[str, Any], n_params: int, seed: int, note: str = "") -> str:
     """The model card, from nothing but what the run recorded and the data set it names."""
     preset, accuracy = report["preset"], report["accuracy"]
     often, shares = commonest(preset["n_held_out"], seed), bird_shares(4000, seed)
@@ -133,6 +134,8 @@ def card(config: ClipConfig, report: dict[str, Any], n_params: int, seed: int) -
 
     return CARD.format(
         n_params=n_params,
+        run=preset.get("run", 1),
+        note=note and f"\n* {note}",
         dtype=DTYPE,
         vision=vars(config.vision),
         text=vars(config.text),
@@ -154,7 +157,7 @@ def card(config: ClipConfig, report: dict[str, Any], n_params: int, seed: int) -
     )
 
 
-def export(trained: Path, out: Path, seed: int) -> Path:
+def export(trained: Path, out: Path, seed: int, note: str = "") -> Path:
     params, config, report = load_trained(trained)
     words = Tokenizer.from_file(str(CHECKPOINT / "tokenizer.json")).get_vocab_size()
     if config.text.vocab_size != words:
@@ -163,7 +166,7 @@ def export(trained: Path, out: Path, seed: int) -> Path:
     if (n_bytes := n_params * np.dtype(DTYPE).itemsize) > MOST_BYTES:
         raise ValueError(f"the weights take {n_bytes:,} bytes in {DTYPE}; at most {MOST_BYTES:,} are shipped.")
     export_openclip(shipped(params), config, out, dtype=DTYPE, tokenizer_dir=CHECKPOINT)
-    (out / "README.md").write_text(card(config, report, n_params, seed))
+    (out / "README.md").write_text(card(config, report, n_params, seed, note))
     return out
 
 
@@ -172,8 +175,9 @@ def main() -> None:
     parser.add_argument("trained", type=Path, help="the --out folder of experiments/train_scenes.py")
     parser.add_argument("--out", type=Path, default=CHECKPOINT, help="folder to write the checkpoint into")
     parser.add_argument("--seed", type=int, default=0, help="the --seed of the training run")
+    parser.add_argument("--note", default="", help="what the log does not know, for the card's account of the training")
     args = parser.parse_args()
-    out = export(args.trained, args.out, args.seed)
+    out = export(args.trained, args.out, args.seed, args.note)
     for path in sorted(out.iterdir()):
         print(f"{path.stat().st_size:>10,} {path.name}")
 

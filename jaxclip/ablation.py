@@ -61,7 +61,7 @@ class Components:
         shares = jnp.ones(len(self.init)) if weights is None else jnp.asarray(weights, jnp.float32)
         shares = shares / shares.sum()
 
-        def average(x: Array) -> Array:
+        def average(x: AnyArray) -> Array:
             x = jnp.where(shares.reshape(-1, *(1,) * (x.ndim - 1)) > 0, x, 0)
             return jnp.einsum("b...,b->...", x, shares, precision="highest")
 
