@@ -108,9 +108,8 @@ def factor_results(
 def picture(clip: Clip, scene: dict[str, Any], out: Path) -> dict[str, Any]:
     """The map of one scene for a caption of each of its things and for its background."""
     spec = scene["spec"]
-    texts = [f"a {thing['colour']} {thing['category']}" for thing in spec["groups"]] + [
-        f"something on {spec['background']}"
-    ]
+    texts = [f"a {thing['colour']} {thing['category']}" for thing in spec["groups"]]
+    texts.append(scenes.prompts("background")[scene["labels"]["background"]][1])
     effects = direct_effects(clip, clip.preprocess([scene["image"]])[0], text_directions(clip, texts, relative=True))
     height, width = scene["image"].shape[:2]
     box = crop_box((width, height), clip.config.preprocess)

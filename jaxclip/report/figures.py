@@ -38,7 +38,7 @@ def map_figure(
     left, top, right, bottom = box
     drawn = None
     for axis, values, text in zip(axes[1:], maps, texts, strict=True):
-        axis.imshow(picture.mean(-1), cmap="gray", alpha=0.55)
+        axis.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=255, alpha=0.55)
         drawn = axis.imshow(
             values, extent=(left, right, bottom, top), cmap=DIVERGING, vmin=-limit, vmax=limit, alpha=0.72,
             interpolation="bilinear",
