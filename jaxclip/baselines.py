@@ -1,0 +1,164 @@
+"""Other ways to say where in the image a text is, for the same model, so that text maps have something to beat.
+
+Every function takes the tower, images and one direction of the joint space an image (the class embedding, or what
+`jaxclip.zeroshot.contrast` makes of it), and returns one value a patch; `jaxclip.segmentation.foreground` of their
+`to_pixels` makes masks of them all. Those that follow gradients follow the cosine of embedding and direction. Where the
+tower pools patches instead of a class token, the class token's row of a pattern becomes the mean of the patches' rows.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxclip import blocks, ops
+from jaxclip.axes import AnyArray
+from jaxclip.config import VisionConfig
+from jaxclip.segmentation import to_grid
+from jaxclip.vision import tokens_in
+
+Images = Float[AnyArray, "batch height width channel"]
+Directions = Float[AnyArray, "batch embed"]
+Heatmaps = Float[Array, "batch row column"]
+
+
+@jax.jit
+def raw_attention(vision: Any, images: Images, directions: Directions) -> Heatmaps:
+    """Where the last layer looks, its heads averaged. The same for every direction."""
+    _, patterns = watch(vision, images)
+    return _place(patterns[-1].mean(1), vision.config)
+
+
+@jax.jit
+def rollout(vision: Any, images: Images, directions: Directions) -> Heatmaps:
+    """Attention followed through all layers: product over layers of (mean over heads + identity) / 2.
+
+    The same for every direction. Source: Abnar and Zuidema, arXiv:2005.00928, section 3.
+    """
+    _, patterns = watch(vision, images)
+
+    def step(so_far, pattern):
+        return (_product(pattern.mean(1), so_far) + so_far) / 2, None
+
+    return _place(jax.lax.scan(step, _identity(patterns), patterns)[0], vision.config)
+
+
+@jax.jit
+def grad_cam(vision: Any, images: Images, directions: Directions) -> Heatmaps:
+    """The last layer's pattern, each head weighted by its mean gradient over patches, summed and clipped at 0.
+
+    Source: Selvaraju et al., arXiv:1610.02391, on attention as in Chefer et al., arXiv:2012.09838, section 4.
+    """
+    patterns, gradients = watch_gradients(vision, images, directions)
+    looks, slopes = (pool(x[-1].swapaxes(1, 2), vision.config) for x in (patterns, gradients))
+    weights = slopes[:, :, 1:].mean(-1, keepdims=True)
+    return to_grid(jnp.maximum((looks * weights).mean(1), 0), vision.config.grid)
+
+
+@jax.jit
+def generic_attention(vision: Any, images: Images, directions: Directions) -> Heatmaps:
+    """Relevance R <- R + A R through all layers, A the mean over heads of pattern * gradient, clipped at 0.
+
+    Source: Chefer, Gur and Wolf, arXiv:2103.15679 (ICCV 2021), section 3.1, the case of one modality.
+    """
+    patterns, gradients = watch_gradients(vision, images, directions)
+
+    def step(relevance, layer):
+        pattern, gradient = layer
+        return relevance + _product(jnp.maximum(pattern * gradient, 0).mean(1), relevance), None
+
+    return _place(jax.lax.scan(step, _identity(patterns), (patterns, gradients))[0], vision.config)
+
+
+@jax.jit
+def mask_clip(vision: Any, images: Images, directions: Directions) -> Heatmaps:
+    """Cosine of the direction and each patch's own value in the last layer, carried through the output projection, the
+    final LayerNorm and the projection as if the patch attended to itself alone; no residual stream, no MLP.
+
+    Source: Zhou, Loy and Dai, arXiv:2112.01071, section 3.2.
+    """
+    config, compute = vision.config, vision.compute
+    x = _through(vision, jax.tree.map(lambda weights: weights[:-1], vision.blocks), tokens_in(vision, images))[0]
+    last = jax.tree.map(lambda weights: weights[-1], vision.blocks)
+    values = blocks.project_out(last, blocks.project_in(last, x, config.eps, compute)[2], compute)
+    own = jax.vmap(vision.readout().embed)(values.astype(jnp.float32))
+    return to_grid(jnp.einsum("bte,be->bt", _unit(own), _unit(directions), precision="highest"), config.grid)
+
+
+BASELINES: dict[str, Callable[[Any, Images, Directions], Heatmaps]] = {
+    "raw attention": raw_attention,
+    "rollout": rollout,
+    "Grad-CAM": grad_cam,
+    "generic attention explainability": generic_attention,
+    "MaskCLIP": mask_clip,
+}
+
+
+@jax.jit
+def watch(
+    vision: Any, images: Images, nudges: Float[Array, "layer batch head query token"] | None = None
+) -> tuple[Float[Array, "batch embed"], Float[Array, "layer batch head query token"]]:
+    """The forward pass with every pattern in full: the embedding, and the patterns.
+
+    Args:
+      nudges: added to the patterns after the softmax; what the gradient is taken by.
+    """
+    x, patterns = _through(vision, vision.blocks, tokens_in(vision, images), nudges)
+    return vision.readout().embed(pool(x.astype(jnp.float32), vision.config)), patterns
+
+
+@jax.jit
+def watch_gradients(
+    vision: Any, images: Images, directions: Directions
+) -> tuple[Float[Array, "layer batch head query token"], Float[Array, "layer batch head query token"]]:
+    """Every pattern, and the gradient by it of the cosine of embedding and direction."""
+
+    def similarity(nudges):
+        embedding, patterns = watch(vision, images, nudges)
+        return jnp.vdot(_unit(embedding), _unit(directions)), patterns
+
+    n, config = vision.config.n_tokens, vision.config
+    gradients, patterns = jax.grad(similarity, has_aux=True)(
+        jnp.zeros((config.n_layers, len(images), config.n_heads, n, n))
+    )
+    return patterns, gradients
+
+
+def pool(x: Float[Array, "batch token *rest"], config: VisionConfig) -> Float[Array, "batch *rest"]:
+    """What the final LayerNorm reads: the class token's part, or the mean over patches."""
+    return x[:, 0] if config.pool == "class" else x[:, 1:].mean(1)
+
+
+def _through(vision: Any, layers: blocks.Blocks, x: Array, nudges: Array | None = None) -> tuple[Array, Array]:
+    """The residual stream after some layers, and their patterns."""
+    config, compute = vision.config, vision.compute
+
+    def step(x, layer):
+        block, nudge = layer
+        q, k, v = blocks.project_in(block, x, config.eps, compute)
+        pattern = ops.pattern(q, k, None, compute.precision)
+        pattern = pattern if nudge is None else pattern + nudge
+        mixed = jnp.einsum("bhqt,bhtc->bhqc", pattern.astype(v.dtype), v, precision=compute.precision)
+        x = x + blocks.project_out(block, mixed, compute)
+        return x + blocks.mlp(block, x, config.activation, config.eps, compute), pattern
+
+    return jax.lax.scan(step, x, (layers, nudges))
+
+
+def _place(matrix: Float[Array, "batch query token"], config: VisionConfig) -> Heatmaps:
+    return to_grid(pool(matrix, config), config.grid)
+
+
+def _product(a: Array, b: Array) -> Float[Array, "batch query token"]:
+    return jnp.matmul(a, b, precision="highest")
+
+
+def _identity(patterns: Array) -> Float[Array, "batch query token"]:
+    n = patterns.shape[-1]
+    return jnp.broadcast_to(jnp.eye(n), (patterns.shape[1], n, n))
+
+
+def _unit(x: AnyArray) -> Array:
+    return x / jnp.linalg.norm(x, axis=-1, keepdims=True)
