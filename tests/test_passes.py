@@ -73,17 +73,17 @@ def run(clip, source, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def expected(clip, run, folder):
-    """The readable images' terms in float64, from the tower's own decomposition."""
-    images = clip.preprocess([folder / name for name in run.names])
-    embedding, contributions = clip.vision(images, detail="head")
-    first = clip.vision(images, detail="full")[1].attn[:, :, :, 0]
-    values = {
-        "heads": contributions.attn, "mlp": contributions.mlp, "init": contributions.init,
-        "class_attn": first.sum(2), "embedding": embedding,
-    }  # fmt: skip
-    norm = np.linalg.norm(np.float64(embedding), axis=-1)
-    terms = {name: np.float64(value) / norm.reshape(-1, *[1] * (value.ndim - 1)) for name, value in values.items()}
-    return {**terms, "norm": norm}
+    """The readable images' terms in float64, from the tower's own decomposition of one image after another."""
+    terms = []
+    for name in run.names:
+        embedding, contributions = clip.vision(clip.preprocess(folder / name), detail="full")
+        values = {
+            "heads": contributions.reduce("head").attn, "mlp": contributions.mlp, "init": contributions.init,
+            "class_attn": contributions.attn[:, :, :, 0].sum(2), "embedding": embedding,
+        }  # fmt: skip
+        norm = np.linalg.norm(np.float64(embedding))
+        terms.append({kind: np.float64(value[0]) / norm for kind, value in values.items()} | {"norm": norm})
+    return {kind: np.stack([term[kind] for term in terms]) for kind in terms[0]}
 
 
 def contents(folder):
