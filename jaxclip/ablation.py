@@ -38,7 +38,7 @@ class Components:
     heads: Float[AnyArray, "*batch layer head embed"]
     mlp: Float[AnyArray, "*batch layer embed"]
     class_attn: Float[AnyArray, "*batch layer embed"] | None = None
-    constant: Float[AnyArray, "*batch embed"] | float = 0.0
+    constant: Float[AnyArray, ""] | Float[AnyArray, "*batch embed"] | float = 0.0
 
     @classmethod
     def of(cls, contributions: Contributions) -> "Components":

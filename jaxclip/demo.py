@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
@@ -79,7 +80,7 @@ def factor_results(
         return embedding, contributions.normalized()
 
     parts = [decompose(clip.vision, images[i : i + BATCH]) for i in range(0, len(images), BATCH)]
-    embeddings, contributions = jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
+    embeddings, contributions = jax.tree.map(lambda *xs: jnp.concatenate(xs), *parts)
     results = {}
     for factor, truth in labels.items():
         applies = np.flatnonzero(truth >= 0)
@@ -88,18 +89,18 @@ def factor_results(
         classes = class_embeddings(clip, scenes.prompts(factor))
         some = jax.tree.map(lambda x, applies=applies: x[applies], contributions)
         scores = some.project(contrast(classes))
-        right = jax.tree.map(lambda x, at=truth[applies]: _pick(np.asarray(x), at).mean(0), scores)
-        order = np.argsort(-np.abs(right.attn), axis=None)[:3]
-        strongest = [tuple(map(int, np.unravel_index(at, right.attn.shape))) for at in order]
+        attn, mlp = (_pick(np.asarray(x), truth[applies]).mean(0) for x in (scores.attn, scores.mlp))
+        order = np.argsort(-np.abs(attn), axis=None)[:3]
+        strongest = [tuple(map(int, np.unravel_index(at, attn.shape))) for at in order]
         results[factor] = {
             "accuracy": accuracy(embeddings[applies], classes, truth[applies]),
             "chance": 1 / len(classes),
             "n_images": len(applies),
-            "attention_by_layer": right.attn.sum(1).tolist(),
-            "mlp_by_layer": right.mlp.tolist(),
-            "heads": right.attn.tolist(),
+            "attention_by_layer": attn.sum(1).tolist(),
+            "mlp_by_layer": mlp.tolist(),
+            "heads": attn.tolist(),
             "strongest_heads": [
-                {"layer": layer, "head": head, "effect": float(right.attn[layer, head])} for layer, head in strongest
+                {"layer": layer, "head": head, "effect": float(attn[layer, head])} for layer, head in strongest
             ],
         }
     return results

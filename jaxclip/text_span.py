@@ -38,10 +38,10 @@ class TextSpan:
     orthonormal (zero there), `explained` is the share of the component's variance that they span up to each step.
     """
 
-    indices: Int[Array, "*stack step"]
-    directions: Float[Array, "*stack step embed"]
-    explained: Float[Array, "*stack step"]
-    mean: Float[Array, "*stack embed"]
+    indices: Int[AnyArray, "*stack step"]
+    directions: Float[AnyArray, "*stack step embed"]
+    explained: Float[AnyArray, "*stack step"]
+    mean: Float[AnyArray, "*stack embed"]
 
     def coefficients(self, samples: Float[AnyArray, "n embed"]) -> Float[Array, "n step"]:
         """How far each sample lies from the mean along each direction."""
