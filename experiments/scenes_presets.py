@@ -12,7 +12,7 @@ MEAN = STD = 0.5
 @dataclass(frozen=True)
 class Preset:
     """`shard` scenes are walked through at a time, in batches made of
-    `run` scenes that share two factors; `shift` is the random displacement in pixels."""
+    `run` scenes that share most factors; `shift` is the random displacement in pixels."""
 
     pixels: int = 96
     patch: int = 8
@@ -40,7 +40,7 @@ class Preset:
 PRESETS = {
     "gpu": Preset(),
     "cpu": Preset(
-        patch=12, width=128, n_layers=6, n_heads=4, text_layers=2, n_shards=8, shard=10240, batch=128, n_held_out=2000,
+        patch=12, width=128, n_layers=6, n_heads=4, text_layers=2, n_shards=4, shard=20480, batch=128, n_held_out=2000,
         learning_rate=2e-3, warmup=200, steps=6000, dtype="float32",
     ),
     "tiny": Preset(

@@ -154,16 +154,15 @@ def shard_walker(preset: Preset, towers: Towers, adam: optax.GradientTransformat
 
 
 def hard_batches(preset: Preset, labels: dict[str, np.ndarray], step: int) -> np.ndarray:
-    """An order of a shard, `[step, batch]`, whose batches are made of runs of scenes that share two factors.
+    """An order of a shard, `[step, batch]`, whose batches are made of runs of scenes that are alike.
 
     In a batch drawn at random a colour and a background nearly always name the right scene, and nothing pushes towards
-    shape or place; among scenes that share them, something else has to tell.
+    shape or place. So the shard is sorted by the factors in `SHARED`, in an order of importance drawn anew each time:
+    neighbours then share three or four of them, and among those something else has to tell.
     """
     rng = np.random.default_rng([1, step])
-    shared = rng.choice(SHARED, size=2, replace=False)
-    key = sum((labels[factor].astype(np.int64) + 1) * 100**i for i, factor in enumerate(shared))
-    order = rng.permutation(preset.shard)
-    order = order[np.argsort(key[order], kind="stable")]
+    keys = [labels[factor] for factor in rng.permutation(SHARED)]
+    order = np.lexsort((rng.permutation(preset.shard), *keys))
     n_steps = preset.shard // preset.batch
     runs = order[: n_steps * preset.batch].reshape(-1, preset.run)
     return rng.permutation(runs).reshape(n_steps, preset.batch).astype(np.int32)

@@ -31,9 +31,10 @@ class Pair(NamedTuple):
 
     def __add__(self, other: "Pair") -> "Pair":
         """Knuth's two-sum: the sum of the values is exact, remainders are carried along."""
-        total = self.value + other.value
-        back = total - self.value
-        error = (self.value - (total - back)) + (other.value - back)
+        a, b = _rounded(self.value), _rounded(other.value)
+        total = a + b
+        back = total - a
+        error = (a - (total - back)) + (b - back)
         rest = error + (self.rest + other.rest)
         value = total + rest
         return Pair(value, rest - (value - total))
@@ -168,12 +169,19 @@ def _of(samples: Array, weights: Array) -> Moments:
 def _part(samples: Array, weights: Array) -> Moments:
     samples = jnp.where(weights[:, None] > 0, samples, 0.0)
     count = weights.sum()
-    centre = jnp.einsum("n,nu->u", weights, samples, precision="highest") / jnp.maximum(count, 1e-30)
+    centre = _rounded(jnp.einsum("n,nu->u", weights, samples, precision="highest") / jnp.maximum(count, 1e-30))
     apart = samples - centre
     # What is left of the mean after rounding, so that the centre too is good to more than float32.
     rest = jnp.einsum("n,nu->u", weights, apart, precision="highest") / jnp.maximum(count, 1e-30)
     spread = jnp.einsum("nu,nv->uv", apart * weights[:, None], apart, precision="highest")
     return Moments(count, _exact(centre) + _exact(rest), _exact(spread))
+
+
+def _rounded(value: Array) -> Array:
+    # A compiler may contract the product a value comes from with what is done to it (FMA) in one place and not in
+    # another; a mean and what is left of it must use one and the same float32. A comparison cannot be contracted;
+    # lax.reduce_precision and optimization barriers are taken out before that happens.
+    return jnp.maximum(value, -jnp.finfo(jnp.float32).max)
 
 
 def _exact(value: Array) -> Pair:

@@ -1,0 +1,81 @@
+"""`jaxclip run`: a model over a data set, once, for all the analyses that follow."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from jaxclip.commands.common import DType, Failed, resolve, say
+
+
+@dataclass(frozen=True)
+class Run:
+    """Run a model over a data set once, for all the analyses that follow. Interrupted, the same command goes on.
+
+    jaxclip run ViT-B-16/laion2b_s34b_b88k photos/ --out photos_run
+    """
+
+    model: Positional[str]
+    """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
+    data: Positional[str]
+    """A folder of images, a folder per class, a list (.csv, .tsv, .txt), a Waterbirds or ImageNet folder, a tfds folder
+    or name, or "scenes"."""
+    out: Path
+    """The folder of the run: a new one, or that of the same run to go on with."""
+    kind: Literal["folder", "classes", "list", "waterbirds", "imagenet", "tfds", "scenes"] | None = None
+    """What the data is, where that cannot be told from what lies there."""
+    split: str | None = None
+    """Of data sets that have splits."""
+    limit: int | None = None
+    """Only the first so many images."""
+    batch: int = 32
+    """Images of one step."""
+    moments: bool = True
+    """Collect moments of every head, MLP and init: megabytes, for any number of images."""
+    by: tuple[str, ...] = ()
+    """Kinds of label, such as label or group: collect moments for each of their values as well."""
+    bank: bool = False
+    """Store every image's terms: for ablation, debiasing and retrieval without the model."""
+    bank_dtype: Literal["float32", "float16"] = "float32"
+    """Of the stored terms."""
+    units: Literal["normalized", "raw"] = "normalized"
+    """Terms divided by the norm of their image's embedding, as in the paper, or as they are."""
+    apply_exif: bool = False
+    """Turn photographs as their EXIF tag says; OpenCLIP does not."""
+    dtype: DType = "float32"
+    """The model calculates in."""
+    image_size: int | None = None
+    """Run at another input size, with resized position embeddings."""
+    threads: int | None = None
+    """That read images; by default one for each processor, at most 16."""
+    save_every: float = 60.0
+    """Seconds between saved states: what an interruption can cost."""
+
+    def run(self) -> dict[str, Any]:
+        import jaxclip
+        from jaxclip.data.sources import open_data
+        from jaxclip.passes import PassOptions, run_pass
+        from jaxclip.report.progress import bar
+
+        options = PassOptions(
+            batch=self.batch, moments=self.moments, by=self.by, bank=self.bank, bank_dtype=self.bank_dtype,
+            units=self.units, apply_exif=self.apply_exif,
+        )  # fmt: skip
+        source = open_data(self.data, kind=self.kind, split=self.split, limit=self.limit)
+        options.check(source)
+        clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
+        try:
+            with bar(clip.config.name) as progress:
+                run = run_pass(
+                    clip, source, self.out, options, model=self.model, data=self.data, save_every=self.save_every,
+                    n_threads=self.threads, progress=progress,
+                )  # fmt: skip
+        except KeyboardInterrupt as interrupt:
+            raise Failed("interrupted; the same command goes on where it was", {}) from interrupt
+        say(f"wrote {self.out}: {run.n_images} images")
+        if run.unreadable:
+            name, reason = run.unreadable[0]
+            say(f"{len(run.unreadable)} images could not be read, the first is {name}: {reason}")
+        unreadable = [{"name": name, "reason": reason} for name, reason in run.unreadable]
+        return {"folder": str(self.out), "n_images": run.n_images, "unreadable": unreadable}
