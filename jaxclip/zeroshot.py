@@ -10,6 +10,19 @@ from jaxclip.axes import AnyArray
 from jaxclip.clip import Clip
 
 
+def text_embeddings(clip: Clip, texts: Sequence[str], batch: int = 256) -> Float[Array, "text embed"]:
+    """Unit embeddings of any number of texts.
+
+    Args:
+      batch: texts encoded together; the last of several batches is filled up, so that one program serves all.
+    """
+    tokens = clip.tokenize(list(texts))
+    if len(tokens) > batch:
+        tokens = np.concatenate([tokens, np.repeat(tokens[-1:], -len(tokens) % batch, axis=0)])
+    parts = [clip.encode_text(tokens[i : i + batch], normalize=True) for i in range(0, len(tokens), batch)]
+    return jnp.concatenate(parts)[: len(texts)]
+
+
 def class_embeddings(clip: Clip, prompts: Sequence[Sequence[str]], batch: int = 256) -> Float[Array, "text embed"]:
     """One direction of unit norm a class: the mean of its prompts' unit embeddings.
 
@@ -24,12 +37,24 @@ def class_embeddings(clip: Clip, prompts: Sequence[Sequence[str]], batch: int = 
     """
     if not prompts or not all(prompts):
         raise ValueError(f"every class needs at least one prompt; got {[len(some) for some in prompts]} prompts.")
-    tokens = clip.tokenize([prompt for some in prompts for prompt in some])
-    parts = [clip.encode_text(tokens[i : i + batch], normalize=True) for i in range(0, len(tokens), batch)]
-    embeddings = jnp.concatenate(parts)
+    embeddings = text_embeddings(clip, [prompt for some in prompts for prompt in some], batch)
     ends = np.cumsum([len(some) for some in prompts])[:-1]
     means = jnp.stack([part.mean(0) for part in jnp.split(embeddings, ends)])
     return means / jnp.linalg.norm(means, axis=-1, keepdims=True)
+
+
+def fill_templates(classes: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
+    """For every class, its prompts: each template with the class in place of {}.
+
+    Raises:
+      ValueError: no templates, or one without {}.
+    """
+    if not templates:
+        raise ValueError('at least one template is needed, such as "a photo of a {}."; got none.')
+    for template in templates:
+        if "{}" not in template:
+            raise ValueError(f"a template needs {{}} where the class goes; got {template!r}.")
+    return [[template.replace("{}", name) for template in templates] for name in classes]
 
 
 def accuracy(

@@ -220,3 +220,28 @@ def prompts(factor: str) -> list[list[str]]:
         raise ValueError(f"factor must be one of {', '.join(PROMPTS)}; got {factor!r}.")
     templates, values = PROMPTS[factor]
     return [[template.format(value) for template in templates] for value in values]
+
+
+def one_factor_texts() -> dict[str, tuple[str, ...]]:
+    """Factor -> everything that captions say of it alone, none twice: a pool for TextSpan."""
+    thing, things = ("object", "shape", "thing"), ("{}", "a photo of {}")
+    found: dict[str, list[str]] = {factor: [text for some in prompts(factor) for text in some] for factor in PROMPTS}
+    for nouns, phrases in zip(BACKGROUND_NOUNS.values(), BACKGROUND_PHRASES.values(), strict=True):
+        found["background"] += [frame.format(noun) for noun in nouns for frame in things]
+        found["background"] += [f"something {phrase}" for phrase in phrases]
+    for words in SIZE_WORDS.values():
+        found["size"] += [with_article(f"{word} {noun}") for word in words for noun in thing]
+    for words in TEXTURE_WORDS.values():
+        found["texture"] += [with_article(f"{word} {noun}") for word in words for noun in thing]
+    found["colour"] += [with_article(f"{colour} {noun}") for colour in COLOURS for noun in (*thing, "bird")]
+    found["place"] += [f"something {phrase}" for phrases in PLACE_PHRASES.values() for phrase in phrases]
+    found["number"] += [
+        f"{word} {plural(noun) if i else noun}" for i, word in enumerate(NUMBERS) for noun in (*thing[1:], "bird")
+    ]
+    found["relation"] = [
+        f"{with_article(noun)} {phrase} {with_article(noun)}"
+        for phrases in RELATION_PHRASES.values()
+        for phrase in phrases
+        for noun in thing
+    ]
+    return {factor: tuple(dict.fromkeys(texts)) for factor, texts in found.items()}
