@@ -32,7 +32,7 @@ def appears_whole(folder: Path) -> Iterator[Path]:
         _replace(draft, folder)
     except BaseException as error:
         _remove(draft)
-        if _is_full(error):
+        if is_full(error):
             raise OSError(
                 errno.ENOSPC,
                 f"the disk filled up while {folder.name} was written and nothing was left behind; free some space and "
@@ -73,7 +73,7 @@ def _remove(draft: Path) -> None:
         time.sleep(0.05)
 
 
-def _is_full(error: BaseException) -> bool:
+def is_full(error: BaseException) -> bool:
     """Orbax and tensorstore report a full disk in their own error types, with the system's words inside."""
     full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
     words = tuple(os.strerror(code).lower() for code in full)

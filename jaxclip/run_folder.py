@@ -17,7 +17,7 @@ from flax import nnx
 
 from jaxclip.clip import Clip
 from jaxclip.data.source import Source
-from jaxclip.drafts import _is_full
+from jaxclip.drafts import is_full
 from jaxclip.heads import head_matrices
 from jaxclip.params import flatten
 
@@ -103,7 +103,7 @@ def explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if not _is_full(error):
+        if not is_full(error):
             raise
         raise OSError(
             errno.ENOSPC,
