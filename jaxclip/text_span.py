@@ -77,22 +77,34 @@ def textspan(
         NaN (the last two where values are known: not under jit).
     """
     floor = 1e-7 if rank is None and moments.basis is None else ROUNDING
-    steps, rank = _sizes(moments, texts, steps, rank)
+    if texts.ndim != 2 or texts.shape[0] == 0 or texts.shape[1] != _embed(moments):
+        raise ValueError(f"texts must be [text, {_embed(moments)}] with at least one text; got {list(texts.shape)}.")
+    steps, rank = sizes(moments, steps, rank)
     if not finite((moments, texts)):
         raise ValueError("moments or texts hold NaN or infinite values; remove those samples or texts.")
     return in_double(partial(_textspan, steps=steps, rank=rank, floor=floor), moments, jnp.asarray(texts))
 
 
-def _sizes(moments: Moments, texts: AnyArray, steps: int, rank: int | None) -> tuple[int, int]:
-    units = moments.centre.value.shape[-1]
-    embed = units if moments.basis is None else moments.basis.shape[-1]
+def head_bases(
+    moments: Moments, texts: Float[AnyArray, "text embed"], *, steps: int = 20, rank: int | None = None
+) -> TextSpan:
+    """The text bases of a stack of heads [layer, head]; arguments and errors as in `textspan`."""
+    run = partial(textspan, steps=steps, rank=rank)
+    return jax.vmap(jax.vmap(run, (0, None)), (0, None))(moments, texts)
+
+
+def sizes(moments: Moments, steps: int, rank: int | None = None) -> tuple[int, int]:
+    """Steps and rank that `textspan` runs with, checked without texts.
+
+    Raises:
+      ValueError: out of range, or the moments of more than one component.
+    """
+    units, embed = moments.centre.value.shape[-1], _embed(moments)
     if moments.centre.value.ndim != 1:
         raise ValueError(
             f"textspan takes the moments of one component; got a stack of shape {moments.centre.value.shape[:-1]}. "
             f"Map over it: jax.vmap(textspan, in_axes=(0, None))."
         )
-    if texts.ndim != 2 or texts.shape[0] == 0 or texts.shape[1] != embed:
-        raise ValueError(f"texts must be [text, {embed}] with at least one text; got {list(texts.shape)}.")
     most = min(units, embed)
     default = most if moments.basis is None else min(max(units - 3, 1), embed)
     rank = default if rank is None else rank
@@ -102,6 +114,10 @@ def _sizes(moments: Moments, texts: AnyArray, steps: int, rank: int | None) -> t
     if not 1 <= steps <= rank:
         raise ValueError(f"steps must be between 1 and the rank, {rank}; got {steps}. No more directions exist.")
     return steps, rank
+
+
+def _embed(moments: Moments) -> int:
+    return (moments.centre.value if moments.basis is None else moments.basis).shape[-1]
 
 
 def _textspan(moments: Moments, texts: Array, *, steps: int, rank: int, floor: float) -> TextSpan:

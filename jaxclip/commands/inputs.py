@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from jaxclip.commands.common import resolve
 
 if TYPE_CHECKING:
+    from jax import Array
+
     from jaxclip.clip import Clip
     from jaxclip.pools import Pool
     from jaxclip.runs import Run
@@ -54,6 +56,28 @@ def open_pool(name: str | None, run: "Run") -> "Pool":
     name = name or ("scenes" if run.info["data"]["kind"] == "scenes" else "descriptions")
     shipped = {"descriptions": pools.descriptions, "scenes": pools.scenes_pool}
     return shipped[name]() if name in shipped else pools.read_pool(name)
+
+
+def pool_embeddings(pool: "Pool", run: "Run", source: str | None = None, clip: "Clip | None" = None) -> "Array":
+    """Unit embeddings of a pool's texts: its own, or those of the run's text encoder.
+
+    Args:
+      source: of the run's model, as `run_model` takes it; nothing is loaded where the pool has embeddings.
+      clip: the model, if it is loaded already.
+
+    Raises:
+      ValueError: the pool's embeddings are of another size than the model's.
+    """
+    if pool.embeddings is None:
+        from jaxclip.zeroshot import text_embeddings
+
+        return text_embeddings(clip or run_model(run, source), pool.texts)
+    import jax.numpy as jnp
+
+    size = run.config.vision.embed_dim
+    if pool.embeddings.shape[1] != size:
+        raise ValueError(f"{pool.name} has embeddings of {pool.embeddings.shape[1]} numbers; the model has {size}.")
+    return jnp.asarray(pool.embeddings)
 
 
 def parse_heads(words: str) -> tuple[tuple[int, int], ...]:
