@@ -5,12 +5,22 @@ import sys
 
 import tyro
 
+from jaxclip.commands.ablate import Ablate
 from jaxclip.commands.common import Failed, say
 from jaxclip.commands.demo import Demo
 from jaxclip.commands.model import Convert, Decompose, Verify
 from jaxclip.commands.run import Run
+from jaxclip.commands.textspan import TextSpan
 
-COMMANDS = {"convert": Convert, "verify": Verify, "decompose": Decompose, "run": Run, "demo": Demo}
+COMMANDS = {
+    "convert": Convert,
+    "verify": Verify,
+    "decompose": Decompose,
+    "run": Run,
+    "textspan": TextSpan,
+    "ablate": Ablate,
+    "demo": Demo,
+}
 
 DESCRIPTION = """CLIP's image embedding as a sum over layers, heads and image patches.
 

@@ -1,0 +1,110 @@
+"""`jaxclip ablate`: what classification loses when parts of the model say the same of every image."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from jaxclip.commands.common import say, write_json
+
+
+@dataclass(frozen=True)
+class Ablate:
+    """Zero-shot accuracy with MLPs, attention layers, heads or sets of heads replaced by their means.
+
+    jaxclip run scenes scenes --limit 600 --bank --out scenes_run &&
+    jaxclip ablate scenes_run --label shape --out scenes_ablation
+    """
+
+    folder: Positional[Annotated[Path, arg(metavar="RUN")]]
+    """What `jaxclip run` left, with moments and --bank."""
+    out: Path
+    """A folder for results.json and the figures."""
+    label: str = "label"
+    """The kind of label to classify; of the scenes, a factor such as shape."""
+    classes: Path | None = None
+    """A file of one class a line, in the order of the labels; by default the labels' own names."""
+    templates: Path | None = None
+    """A file of one prompt a line, with {} where the class goes; by default "a photo of a {}."."""
+    heads: tuple[str, ...] = ()
+    """Sets of heads to ablate together, such as 5.2,5.3 (layer.head, from 0); several sets with spaces."""
+    means_from: Path | None = None
+    """Another run whose means take the place of what is ablated; by default this run's."""
+    completeness: bool = True
+    """Rebuild late heads from their TextSpan as well, with 0, 1, .. texts, all earlier attention ablated."""
+    late: int = 4
+    """How many of the last layers are late."""
+    texts: str | None = None
+    """The pool for TextSpan, as `jaxclip textspan` takes it."""
+    steps: int | None = None
+    """Most texts a head; by default 60, or the heads' rank if that is less."""
+    model: str | None = None
+    """The run's model, for its text encoder, if it is no longer where it was."""
+    batch: int = 64
+    """Images classified together."""
+    format: Literal["png", "svg", "pdf"] = "png"
+    """Of the figures."""
+
+    def run(self) -> dict[str, Any]:
+        from jaxclip.ablation import Ablation
+        from jaxclip.classes import run_classes
+        from jaxclip.commands.inputs import parse_heads, run_model
+        from jaxclip.report import ablations as report
+        from jaxclip.report.progress import bar
+        from jaxclip.runs import open_run
+        from jaxclip.sweeps import ablation_means, ablation_sets, sweep
+        from jaxclip.zeroshot import class_embeddings
+
+        run, chosen = open_run(self.folder), [parse_heads(words) for words in self.heads]
+        means_run = open_run(self.means_from) if self.means_from else run
+        means, task = ablation_means(run, means_run), run_classes(run, self.label, self.classes, self.templates)
+        sets = ablation_sets(run.config.vision.n_layers, run.config.vision.n_heads, chosen, self.late)
+        prepared = self._prepare(run)
+        clip = run_model(run, self.model)
+        inputs = run, task.rows, means, class_embeddings(clip, task.prompts), task.labels[task.rows]
+        with bar("ablations") as progress:
+            right = sweep(*inputs, Ablation.stack(list(sets.values())), batch=self.batch, progress=progress)
+        correct = dict(zip(sets, right, strict=True))
+        result = report.ablations_result(run, means_run, task, correct, chosen)
+        if prepared:
+            result["completeness"] = self._complete(inputs, correct, sets, clip, *prepared)
+        write_json(self.out / "results.json", result)
+        figures = report.save_figures(result, self.out, self.format)
+        report.print_ablations(result)
+        say(f"wrote {self.out / 'results.json'}, {', '.join(path.name for path in figures)}")
+        return result
+
+    def _prepare(self, run: Any) -> tuple[Any, Any, int] | None:
+        """All that can be wrong is found before the model is loaded: the bank, and what completeness needs."""
+        import jax
+
+        from jaxclip.commands.inputs import open_pool
+        from jaxclip.text_span import sizes
+
+        if not 1 <= self.late <= run.config.vision.n_layers or self.batch < 1:
+            most = run.config.vision.n_layers
+            raise ValueError(f"late must be 1 to {most} and batch 1 or more; got {self.late} and {self.batch}.")
+        if len(run.bank) and not self.completeness:
+            return None
+        late = jax.tree.map(lambda x: x[-self.late :], run.moments.heads)
+        one = jax.tree.map(lambda x: x[0, 0], late)
+        steps, _ = sizes(one, min(60, sizes(one, 1)[1]) if self.steps is None else self.steps)
+        return open_pool(self.texts, run), late, steps
+
+    def _complete(self, inputs: Any, correct: Any, sets: Any, clip: Any, pool: Any, late: Any, steps: int) -> Any:
+        from jaxclip.ablation import Ablation
+        from jaxclip.commands.inputs import pool_embeddings
+        from jaxclip.report.ablations import completeness_result
+        from jaxclip.report.progress import bar
+        from jaxclip.sweeps import sweep_completeness
+        from jaxclip.text_span import head_bases
+
+        run, rows, means, classes, labels = inputs
+        spans = head_bases(late, pool_embeddings(pool, run, clip=clip), steps=steps)
+        both = Ablation.stack([sets["nothing"], sets["mlps"]])
+        with bar("completeness") as progress:
+            right = sweep_completeness(
+                run, rows, means, spans, classes, labels, both, batch=self.batch, progress=progress
+            )
+        return completeness_result(right, correct, pool.name, self.late)

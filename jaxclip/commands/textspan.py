@@ -1,0 +1,68 @@
+"""`jaxclip textspan`: what each head varies in, in words."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from jaxclip.commands.common import say, write_json
+
+
+@dataclass(frozen=True)
+class TextSpan:
+    """Name each head by the texts that span most of what it varies in over a run's images.
+
+    jaxclip run scenes scenes --limit 600 --bank --out scenes_run &&
+    jaxclip textspan scenes_run --out scenes_bases
+    """
+
+    folder: Positional[Annotated[Path, arg(metavar="RUN")]]
+    """What `jaxclip run` left, with moments."""
+    out: Path
+    """A folder for results.json, bases.npz, bases.md and the figure."""
+    texts: str | None = None
+    """A file of one text a line, or a .npy array of text embeddings with the texts in a .txt of the same name;
+    "descriptions" is the shipped pool, the default, and "scenes" the scenes' own words, their default."""
+    steps: int = 20
+    """Texts for each head."""
+    rank: int | None = None
+    """Of the space that texts are projected on; by default the heads' own, head_dim."""
+    layers: tuple[int, ...] | Literal["all"] | None = None
+    """Layers, counted from 0, or "all"; by default the last four."""
+    model: str | None = None
+    """The run's model, if it is no longer where it was."""
+    format: Literal["png", "svg", "pdf"] = "png"
+    """Of the figure."""
+
+    def run(self) -> dict[str, Any]:
+        import jax
+        import numpy as np
+
+        from jaxclip.commands.inputs import open_pool, pool_embeddings
+        from jaxclip.report import bases
+        from jaxclip.report.figures import save
+        from jaxclip.runs import open_run
+        from jaxclip.text_span import head_bases, sizes
+
+        run = open_run(self.folder)
+        layers, moments = self._layers(run.config.vision.n_layers), run.moments.heads
+        steps, rank = sizes(jax.tree.map(lambda x: x[0, 0], moments), self.steps, self.rank)
+        pool = open_pool(self.texts, run)
+        texts = pool_embeddings(pool, run, self.model)
+        spans = head_bases(jax.tree.map(lambda x: x[np.array(layers)], moments), texts, steps=steps, rank=self.rank)
+        result = bases.bases_result(run, pool, layers, spans, rank)
+        write_json(self.out / "results.json", result)
+        bases.save_bases(spans, self.out / "bases.npz")
+        (self.out / "bases.md").write_text(bases.bases_markdown(result), encoding="utf-8")
+        figure = save(bases.bases_figure(result), self.out / f"bases.{self.format}")
+        bases.print_bases(result)
+        say(f"wrote {self.out / 'results.json'}, bases.npz, bases.md and {figure.name}")
+        return result
+
+    def _layers(self, n_layers: int) -> list[int]:
+        if self.layers is None or self.layers == "all":
+            return list(range(n_layers))[-4 if self.layers is None else 0 :]
+        if not self.layers or not all(0 <= layer < n_layers for layer in self.layers):
+            raise ValueError(f"layers must lie between 0 and {n_layers - 1}; got {list(self.layers)}.")
+        return sorted(set(self.layers))

@@ -1,0 +1,145 @@
+"""Ablations for people: accuracies as JSON, three figures and a table."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool
+from matplotlib.figure import Figure
+
+from jaxclip.classes import Classes
+from jaxclip.report.figures import DIVERGING, save
+from jaxclip.report.tables import print_numbers
+from jaxclip.runs import Run
+
+Correct = Bool[np.ndarray, "image"]
+
+
+def ablations_result(
+    run: Run,
+    means: Run,
+    classes: Classes,
+    correct: Mapping[str, Correct],
+    chosen: Sequence[Sequence[tuple[int, int]]] = (),
+) -> dict[str, Any]:
+    """Accuracies under each of `jaxclip.sweeps.ablation_sets`, in plain JSON types.
+
+    Returns:
+      `run`, `model`, `means_from` (a run's folder), `label` (its kind), `classes`, `n_images` (those with a label),
+      `chance` (one class drawn evenly), and accuracies between 0 and 1: `accuracy` (nothing ablated), `mlps` (and init
+      with them), `class_attn`, `both`, `attention_layers` (entry n: the first n layers ablated), `heads` (by layer and
+      head: this one ablated), `sets` (of `chosen`: `heads` and `accuracy`).
+    """
+    accuracy = {name: float(np.mean(right)) for name, right in correct.items()}
+    vision = run.config.vision
+    return {
+        "run": str(run.folder), "model": run.info["model"]["name"], "means_from": str(means.folder),
+        "label": classes.kind, "classes": list(classes.names), "n_images": len(classes.rows),
+        "chance": 1 / len(classes.names), "accuracy": accuracy["nothing"], "mlps": accuracy["mlps"],
+        "class_attn": accuracy["class_attn"], "both": accuracy["both"],
+        "attention_layers": [accuracy[f"layers.{n}"] for n in range(vision.n_layers + 1)],
+        "heads": [[accuracy[f"head.{i}.{j}"] for j in range(vision.n_heads)] for i in range(vision.n_layers)],
+        "sets": [
+            {"heads": [f"{layer}.{head}" for layer, head in heads], "accuracy": accuracy[f"set.{i}"]}
+            for i, heads in enumerate(chosen)
+        ],
+    }  # fmt: skip
+
+
+def completeness_result(
+    correct: Bool[np.ndarray, "sets step image"], sets: Mapping[str, Correct], pool: str, n_late: int
+) -> dict[str, Any]:
+    """The completeness test in plain JSON types.
+
+    Returns:
+      `pool`, `n_texts` (0, 1, .., how many texts of each late head's basis are kept), `late_layers`, and twice, under
+      `mlps_kept` and `mlps_ablated`: `accuracy` (entry m: from m texts a head), `heads_intact` (late heads as they are,
+      earlier attention ablated: what the curve should reach).
+    """
+    entry = {
+        name: {"accuracy": right.mean(-1).tolist(), "heads_intact": float(np.mean(sets[intact]))}
+        for name, right, intact in zip(("mlps_kept", "mlps_ablated"), correct, ("early", "early_mlps"), strict=True)
+    }
+    return {"pool": pool, "n_texts": list(range(correct.shape[1])), "late_layers": n_late} | entry
+
+
+def layers_figure(result: dict[str, Any]) -> Figure:
+    """Accuracy over how many attention layers are ablated, from the first."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axis = figure.subplots()
+    values = result["attention_layers"]
+    axis.plot(range(len(values)), values, "o-", color="#4477aa", label="attention layers, from the first")
+    lines = {"mlps": ("MLPs", "#228833"), "class_attn": ("class token's self-attention", "#ccbb44")}
+    for name, (words, colour) in (lines | {"both": ("both of these", "#ee6677")}).items():
+        axis.axhline(result[name], color=colour, linestyle="--", label=words)
+    _accuracy_axes(axis, result, "attention layers ablated")
+    return figure
+
+
+def heads_figure(result: dict[str, Any]) -> Figure:
+    """The layer-by-head grid of what ablating one head alone does to accuracy."""
+    change = 100 * (np.array(result["heads"]) - result["accuracy"])
+    n_layers, n_heads = change.shape
+    figure = Figure(figsize=(max(4.5, 0.6 * n_heads + 2.5), max(3.0, 0.32 * n_layers + 1.4)), layout="constrained")
+    axis = figure.subplots()
+    limit = float(np.abs(change).max()) or 1.0
+    drawn = axis.imshow(change, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
+    title = f"{result['label']}: {result['accuracy']:.1%} with all heads"
+    axis.set(xlabel="head", ylabel="layer", xticks=range(n_heads), yticks=range(n_layers), title=title)
+    figure.colorbar(drawn, ax=axis, label="change of accuracy (points)\nwhen this head alone is ablated")
+    return figure
+
+
+def completeness_figure(result: dict[str, Any]) -> Figure:
+    """Accuracy over the number of texts that late heads are rebuilt from."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    axis = figure.subplots()
+    found = result["completeness"]
+    for name, words, colour in (("mlps_kept", "MLPs kept", "#4477aa"), ("mlps_ablated", "MLPs ablated", "#ee6677")):
+        axis.plot(found["n_texts"], found[name]["accuracy"], "-", color=colour, label=words)
+        axis.axhline(found[name]["heads_intact"], color=colour, linestyle=":", label=f"{words}, late heads intact")
+    _accuracy_axes(axis, result, f"texts a head (last {found['late_layers']} layers), earlier attention ablated")
+    return figure
+
+
+def save_figures(result: dict[str, Any], out: Path, suffix: str) -> list[Path]:
+    """`layers`, `heads` and, where it was measured, `completeness`."""
+    figures = {"layers": layers_figure, "heads": heads_figure}
+    if "completeness" in result:
+        figures["completeness"] = completeness_figure
+    return [save(make(result), out / f"{name}.{suffix}") for name, make in figures.items()]
+
+
+def print_ablations(result: dict[str, Any]) -> None:
+    """Accuracies for the terminal; of single heads those that matter most."""
+    whole = result["accuracy"]
+    rows = {"nothing": (f"{whole:.1%}", "")}
+
+    def add(name: str, value: float) -> None:
+        rows[name] = (f"{value:.1%}", f"{100 * (value - whole):+.1f}")
+
+    for name, words in (("mlps", "MLPs"), ("class_attn", "class token's self-attention"), ("both", "both of these")):
+        add(words, result[name])
+    for n, value in enumerate(result["attention_layers"][1:], 1):
+        add(f"attention of the first {n} layer{'s' if n > 1 else ''}", value)
+    heads = np.array(result["heads"])
+    for place in np.argsort(-np.abs(heads - whole), axis=None, kind="stable")[:5]:
+        layer, head = np.unravel_index(place, heads.shape)
+        add(f"head {layer}.{head}", heads[layer, head])
+    for chosen in result["sets"]:
+        add(f"heads {', '.join(chosen['heads'])}", chosen["accuracy"])
+    if found := result.get("completeness"):
+        for name, words in (("mlps_kept", ""), ("mlps_ablated", ", MLPs ablated")):
+            n = found["n_texts"][-1]
+            add(f"late heads intact, earlier ablated{words}", found[name]["heads_intact"])
+            add(f"late heads from {n} texts, earlier ablated{words}", found[name]["accuracy"][-1])
+    title = f"{result['model']}: {result['label']}, {result['n_images']} images, chance {result['chance']:.1%}"
+    print_numbers(title, rows, ("ablated", "accuracy", "points"))
+
+
+def _accuracy_axes(axis: Any, result: dict[str, Any], words: str) -> None:
+    axis.axhline(result["accuracy"], color="black", linewidth=1, label="nothing ablated")
+    axis.axhline(result["chance"], color="gray", linewidth=1, linestyle="-.", label="chance")
+    axis.set(xlabel=words, ylabel="zero-shot accuracy", ylim=(0, 1.02), title=f"{result['model']}: {result['label']}")
+    axis.legend(fontsize=8)
