@@ -1,0 +1,38 @@
+"""Commands as their users meet them, for the tests of commands about a run."""
+
+import json
+import shutil
+
+import pytest
+
+from jaxclip.cli import main
+
+
+def status(*arguments):
+    """Exit status of one command."""
+    with pytest.raises(SystemExit) as exit_:
+        main([str(argument) for argument in arguments])
+    return exit_.value.code
+
+
+def scenes_run(folder, *options, limit=60):
+    """The shipped model over the first held-out scenes; batches of one shape, so that it is compiled once."""
+    assert status("run", "scenes", "scenes", "--limit", limit, "--batch", 20, "--out", folder, *options) == 0
+    return folder
+
+
+def with_info(run, folder, part, **changes):
+    """A copy of a run that says something else of itself."""
+    shutil.copytree(run, folder)
+    info = json.loads((folder / "run.json").read_text())
+    info[part] |= changes
+    (folder / "run.json").write_text(json.dumps(info))
+    return folder
+
+
+def only_line(captured):
+    """What a command that failed said: one line."""
+    lines = captured.err.strip().splitlines()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("jaxclip: ")
+    return lines[0]
