@@ -7,7 +7,9 @@ import tyro
 
 from jaxclip.commands.ablate import Ablate
 from jaxclip.commands.common import Failed, say
+from jaxclip.commands.debias import Debias
 from jaxclip.commands.demo import Demo
+from jaxclip.commands.heatmap import Heatmap
 from jaxclip.commands.model import Convert, Decompose, Verify
 from jaxclip.commands.run import Run
 from jaxclip.commands.textspan import TextSpan
@@ -16,9 +18,11 @@ COMMANDS = {
     "convert": Convert,
     "verify": Verify,
     "decompose": Decompose,
+    "heatmap": Heatmap,
     "run": Run,
     "textspan": TextSpan,
     "ablate": Ablate,
+    "debias": Debias,
     "demo": Demo,
 }
 

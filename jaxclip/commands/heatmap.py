@@ -1,0 +1,57 @@
+"""`jaxclip heatmap`: where in a picture a model sees texts."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from jaxclip.commands.common import DType, resolve, say
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """Where in a picture attention speaks for each text: overlays at the picture's own resolution, with a legend.
+
+    jaxclip heatmap ViT-L-14/openai dog.jpg "a dog" "a ball" --heads 22.13 23 --out dog_maps
+    """
+
+    model: Positional[str]
+    """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
+    image: Positional[Path]
+    """A picture of any size."""
+    texts: Positional[tuple[str, ...]]
+    """What to look for; quote each."""
+    out: Path
+    """A folder for results.json, the figure and the overlays."""
+    heads: tuple[str, ...] = ()
+    """Only these heads, as layer.head, or layer for all of a layer, counted from 0; all by default."""
+    each: bool = False
+    """One row of panels for each of these heads as well: what one head says about one text, where."""
+    relative: bool = True
+    """Each text minus the mean of all given; --no-relative for each by itself."""
+    format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
+    """Of the figure."""
+    dtype: DType = "float32"
+    """The model calculates in."""
+    image_size: int | None = None
+    """Run at another input size, with resized position embeddings."""
+
+    def run(self) -> dict[str, Any]:
+        import jaxclip
+        from jaxclip.report.heatmap import heatmap_picture
+        from jaxclip.report.tables import print_numbers
+
+        if not self.texts:
+            raise ValueError('no texts: pass at least one after the picture, such as "a dog".')
+        if not self.image.is_file():
+            raise FileNotFoundError(f"{self.image}: there is no such file.")
+        clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
+        result = heatmap_picture(
+            clip, self.image, self.texts, self.out, heads=self.heads, each=self.each, relative=self.relative,
+            formats=self.format,
+        )  # fmt: skip
+        shown = {text: [f"{found['similarity']:+.4f}"] for text, found in result["texts"].items()}
+        print_numbers(f"{self.image.name}: {result['unit']}", shown, ("text", "whole picture"))
+        say(f"wrote {self.out / 'results.json'} and {len(result['files'])} pictures")
+        return result

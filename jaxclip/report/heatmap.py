@@ -1,0 +1,107 @@
+"""A picture and texts in; overlays, one figure and results.json out."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from jaxclip.clip import Clip
+from jaxclip.effects import text_directions
+from jaxclip.frames import maps_to_picture
+from jaxclip.preprocess import crop_box
+from jaxclip.report.overlays import Row, overlay, overlay_figure, save_overlay_figure
+from jaxclip.spatial import chosen_heads, text_maps
+
+MOST_PANELS = 400
+
+
+def heatmap_picture(
+    clip: Clip,
+    image: Path,
+    texts: Sequence[str],
+    out: Path,
+    *,
+    heads: Sequence[str] = (),
+    each: bool = False,
+    relative: bool = True,
+    formats: Sequence[str] = ("png",),
+) -> dict[str, Any]:
+    """Where in a picture attention speaks for each text.
+
+    Writes into `out`: `heatmap.png` (every panel, with colour bars), `overlay_ROW_TEXT.png` (each panel alone, pixel
+    for pixel the picture's size; rows and texts are counted from 0) and `results.json`, whose keys are: `model`,
+    `picture` (file, size as [height, width], box as [left, top, right, bottom] of what the model saw), `unit`, `heads`
+    (the ones summed, as "layer.head"; or "all"), `texts` (each with its `similarity` and `class_token`, what attention
+    adds at the class token), `rows` (each with `name`, `limit` of its colours, and `maps` [text][row][column], one
+    value a patch) and `files`.
+
+    Args:
+      heads: the heads that count, as `jaxclip.spatial.chosen_heads` reads them; all by default.
+      each: a row for each of these heads as well.
+      relative: each text minus the mean of all given, where there are several.
+      formats: of the figure; png, svg or pdf.
+
+    Raises:
+      ValueError, FileNotFoundError: no texts, a head the model lacks, too many panels, or a picture that cannot be
+        read; nothing is written then.
+    """
+    config, relative = clip.config.vision, relative and len(texts) > 1
+    chosen = chosen_heads(heads, config.n_layers, config.n_heads) if heads else None
+    places = np.argwhere(np.ones((config.n_layers, config.n_heads)) if chosen is None else chosen)
+    if each and len(places) * len(texts) > MOST_PANELS:
+        raise ValueError(f"{len(places)} heads make too many panels, {len(places) * len(texts)}; choose some as heads.")
+    directions = text_directions(clip, list(texts), relative=relative)
+    inputs = clip.preprocess([image])
+    norm = float(np.linalg.norm(clip.encode_image(inputs)))
+    scores, maps = (np.asarray(x) / norm for x in text_maps(clip.vision, inputs, directions, heads=chosen))
+    names, values = ["all heads" if chosen is None else f"{len(places)} heads together"], [maps[0]]
+    if each:
+        every = np.asarray(text_maps(clip.vision, inputs, directions, heads=chosen, each=True)[1])[0] / norm
+        names += [f"layer {layer}, head {head}" for layer, head in places]
+        values += [every[layer, head] for layer, head in places]
+    grids = [part[1:].T.reshape(-1, *config.grid) for part in values]
+    # The sum is larger than its parts: it has a scale of its own, and heads share one, for they are to be compared.
+    largest = [float(np.abs(grid).max()) for grid in grids]
+    limits = [largest[0], *[max(largest[1:], default=0.0)] * (len(grids) - 1)]
+    with Image.open(image) as opened:
+        box = crop_box(opened.size, clip.config.preprocess)
+        picture = np.asarray(opened.convert("RGB"))
+    rows = [
+        Row(name, maps_to_picture(grid, picture.shape[:2], box, config.image_size, config.patch_size), limit)
+        for name, grid, limit in zip(names, grids, limits, strict=True)
+    ]
+    unit = "direct effect (cosine similarity" + (", minus the texts' mean)" if relative else ")")
+    result = {
+        "model": clip.config.name,
+        "picture": {"file": str(image), "size": list(picture.shape[:2]), "box": list(box)},
+        "unit": unit,
+        "heads": "all" if chosen is None else [f"{layer}.{head}" for layer, head in places],
+        "texts": {
+            text: {"similarity": float(scores[0, i]), "class_token": float(maps[0, 0, i])}
+            for i, text in enumerate(texts)
+        },
+        "rows": [
+            {"name": name, "limit": limit, "maps": grid.tolist()}
+            for name, grid, limit in zip(names, grids, limits, strict=True)
+        ],
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    result["files"] = _write(picture, rows, texts, unit, out, formats)
+    (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def _write(
+    picture: np.ndarray, rows: Sequence[Row], texts: Sequence[str], unit: str, out: Path, formats: Sequence[str]
+) -> list[str]:
+    figure, files = overlay_figure(picture, rows, texts, unit), []
+    for suffix in formats:
+        files.append(save_overlay_figure(figure, out / f"heatmap.{suffix}").name)
+    for i, row in enumerate(rows):
+        for j, values in enumerate(row.maps):
+            files.append(f"overlay_{i}_{j}.png")
+            Image.fromarray(overlay(picture, values, row.limit)).save(out / files[-1])
+    return files
