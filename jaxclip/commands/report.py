@@ -1,0 +1,87 @@
+"""`jaxclip report`: a run as one HTML file."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from jaxclip.commands.common import resolve, say
+
+
+@dataclass(frozen=True)
+class Report:
+    """A run as one HTML file to look at and to show: heads, images, texts, results. It needs no network.
+
+    jaxclip report photos_run --out report.html
+    """
+
+    runs: Positional[tuple[Path, ...]]
+    """Folders of `jaxclip run`; two of models of one shape are compared head by head. With --bank they say more."""
+    out: Path
+    """The HTML file."""
+    results: tuple[Path, ...] = ()
+    """Folders that ablate, debias, retrieve, segment or textspan wrote, to be shown too."""
+    texts: tuple[str, ...] = ()
+    """Two or more, compared with each other on every image; quote each."""
+    pool: str | None = None
+    """Texts that heads are described by: "descriptions", "scenes" or a file. By default what suits the run."""
+    model: tuple[str, ...] = ()
+    """Where the models of the runs are, one a run, if not where the runs found them."""
+    data: tuple[str, ...] = ()
+    """Where the images of the runs are, one a run, if not where the runs found them."""
+    split: str | None = None
+    """Of data sets that have splits: the one that was run."""
+    steps: int = 10
+    """Texts for each head."""
+    examples: int = 4
+    """Images for each text of a head, of those it answers most and of those it answers least."""
+    images: int = 40
+    """Images with maps and a page of their own."""
+    pictures: int = 900
+    """Pictures in all, a few kilobytes each."""
+
+    def run(self) -> dict[str, Any]:
+        self._check()
+        from jaxclip.commands.inputs import open_pool, run_model
+        from jaxclip.report.build import page, read_results
+        from jaxclip.report.report_data import ReportOptions, collect
+        from jaxclip.report.report_pictures import Pictures, run_source
+        from jaxclip.report.stages import stages
+        from jaxclip.runs import open_run
+
+        options = ReportOptions(self.texts, self.steps, self.examples, self.images, self.pictures)
+        results = [read_results(folder) for folder in self.results]
+        opened = [open_run(folder) for folder in self.runs]
+        pools = [open_pool(self.pool, run) for run in opened]
+        sources = [run_source(run, _at(self.data, i), self.split) for i, run in enumerate(opened)]
+        parts = []
+        for i, run in enumerate(opened):
+            model = _at(self.model, i)
+            clip = run_model(run, model)
+            where = resolve(model or run.info["model"]["source"])
+            pictures = Pictures(run, sources[i], clip.config.preprocess)
+            with stages(run.folder.name) as progress:
+                parts.append(collect(run, clip, pictures, pools[i], options, source=where, progress=progress))
+        html = page(parts, results)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
+        self.out.write_text(html, encoding="utf-8")
+        say(f"wrote {self.out}: {len(html) / 1e6:.1f} MB")
+        return {"file": str(self.out), "bytes": len(html.encode()), "runs": [part["name"] for part in parts],
+                "images": sum(len(part["images"]) for part in parts), "results": [one["name"] for one in results],
+                "sum_error": max(part["card"]["check"]["error"] for part in parts)}  # fmt: skip
+
+    def _check(self) -> None:
+        if not self.runs:
+            raise ValueError("name at least one folder of `jaxclip run`.")
+        if self.out.is_dir():
+            raise ValueError(f"{self.out} is a folder; name a file such as {self.out / 'report.html'}.")
+        if len(self.texts) == 1:
+            raise ValueError("--texts are compared with each other; pass two or more.")
+        for name in ("model", "data"):
+            if (given := getattr(self, name)) and len(given) != len(self.runs):
+                raise ValueError(f"--{name} must name one for each of {len(self.runs)} runs; got {len(given)}.")
+
+
+def _at(given: tuple[str, ...], place: int) -> str | None:
+    return given[place] if given else None

@@ -1,0 +1,115 @@
+"""A run's images again, as the model saw them: inputs for maps, and small pictures that fit into a page."""
+
+import base64
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
+
+import numpy as np
+from jaxtyping import Float, Int
+from PIL import Image
+
+from jaxclip.data.source import Source
+from jaxclip.data.sources import Kind, open_data
+from jaxclip.preprocess import preprocess, unnormalize
+from jaxclip.run_folder import IMAGES
+from jaxclip.runs import Run
+
+THUMBNAIL, PAGE = 128, 336
+"""Longest sides in pixels: of a picture in a row of examples, and of one with a page of its own."""
+
+
+def run_source(run: Run, data: str | None = None, split: str | None = None) -> Source:
+    """Where a run's images are.
+
+    Args:
+      run: whose images they are.
+      data: where they are, if not where the run found them.
+      split: of data sets that have splits; of the scenes it is known.
+
+    Raises:
+      ValueError, FileNotFoundError: there are none, or too few.
+    """
+    held = run.info["data"]
+    if split is None and held["kind"] == "scenes" and data is None:
+        split = run.names[0].split("/")[0]
+    try:
+        kind = held["kind"] if data is None and held["kind"] in get_args(Kind) else None
+        source = open_data(data or held["source"], kind=kind, split=split, limit=held["n_images"])
+    except (ValueError, OSError) as error:
+        if data is not None:
+            raise
+        raise ValueError(f"the run's images cannot be found: {error} Say where they are with --data.") from error
+    if len(source) < held["n_images"]:
+        raise ValueError(f"{data or held['source']} has {len(source)} images, the run {held['n_images']}; see --data.")
+    return source
+
+
+class Pictures:
+    """The images that a run could read, by their place among those."""
+
+    def __init__(self, run: Run, source: Source, config: Any):
+        self.run, self.source, self.config = run, source, config
+        lines = (run.folder / IMAGES).read_bytes()[: run.state.n_bytes].splitlines()
+        self.places = [place for place, line in enumerate(lines) if "error" not in json.loads(line)]
+
+    def inputs(self, rows: Sequence[int]) -> Float[np.ndarray, "batch height width channel"]:
+        """What the tower takes.
+
+        Raises:
+          ValueError: another image stands where the run had one, or it cannot be read any more.
+        """
+        images = []
+        for row in rows:
+            example = self.source[self.places[row]]
+            if example.name != self.run.names[row]:
+                raise ValueError(
+                    f"image {self.places[row]} of the data is {example.name}, but the run had {self.run.names[row]} "
+                    f"there; name the run's own images with --data and --split."
+                )
+            images.append(preprocess(example.image, self.config, apply_exif=self.run.info["options"]["apply_exif"])[0])
+        return np.stack(images)
+
+    def small(self, image: Float[np.ndarray, "height width channel"], side: int) -> str:
+        """A picture of an input, at most `side` pixels long, as a data URI."""
+        picture = Image.fromarray(unnormalize(image, self.config))
+        picture.thumbnail((side, side), Image.Resampling.LANCZOS)
+        return data_uri(picture)
+
+    def labels(self, row: int) -> Mapping[str, str]:
+        """Names of the image's labels, by kind."""
+        names = self.run.label_names
+        held = {kind: int(values[row]) for kind, values in self.run.labels.items()}
+        return {kind: names[kind][index] for kind, index in held.items() if index >= 0}
+
+
+def data_uri(picture: Image.Image, quality: int = 82) -> str:
+    """A picture as WebP inside a URI."""
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=quality, method=4)
+    return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def packed(values: Float[np.ndarray, "..."]) -> dict[str, Any]:
+    """Numbers as signed bytes: value = byte * scale. One part in 127 of the largest is what a map can show."""
+    values = np.asarray(values, np.float64)
+    scale = float(np.abs(values).max(initial=0)) / 127
+    numbers = np.rint(values / scale) if scale else np.zeros_like(values)
+    return {"scale": short(scale), "bytes": base64.b64encode(numbers.astype(np.int8).tobytes()).decode()}
+
+
+def short(value: Any) -> float | None:
+    """Four digits; None for what JSON has no word for."""
+    return float(f"{float(value):.4g}") if np.isfinite(value) else None
+
+
+def shorts(values: Any) -> Any:
+    """`short` of every number, as nested lists."""
+    values = np.asarray(values)
+    return short(values) if values.ndim == 0 else [shorts(value) for value in values]
+
+
+def spread(n: int, most: int) -> Int[np.ndarray, "image"]:
+    """At most `most` places among n, evenly."""
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))

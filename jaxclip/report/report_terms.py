@@ -1,0 +1,132 @@
+"""What a report asks of a run's images: every head's terms, and which texts an image is compared with."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float, Int
+
+from jaxclip.classes import run_classes
+from jaxclip.clip import Clip
+from jaxclip.heads import HeadState, head_state
+from jaxclip.report.report_pictures import Pictures, spread
+from jaxclip.run_folder import BANK
+from jaxclip.runs import Run
+from jaxclip.zeroshot import class_embeddings, contrast
+
+BATCH = 8
+MOST_CLASSES = 1000
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Terms of the images that a report ranks, in the run's units.
+
+    Attributes:
+      rows: which images those are, among all that the run could read.
+      head: layer and head -> u of every image, see `jaxclip.heads`.
+    """
+
+    rows: Int[np.ndarray, "image"]
+    embedding: Float[np.ndarray, "image embed"]
+    init: Float[np.ndarray, "image embed"]
+    mlp: Float[np.ndarray, "image layer embed"]
+    head: Callable[[int, int], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Question:
+    """Texts that exclude each other, and for every image the one that is meant.
+
+    Attributes:
+      name: of what they ask about.
+      texts: as shown.
+      classes: their unit embeddings.
+      labels: of all images that the run could read, an index into the texts, -1 where none is meant.
+      known: whether labels came with the data; otherwise they are each image's nearest text.
+    """
+
+    name: str
+    texts: tuple[str, ...]
+    classes: Float[np.ndarray, "text embed"]
+    labels: Int[np.ndarray, "image"]
+    known: bool
+
+    @property
+    def directions(self) -> Float[np.ndarray, "text embed"]:
+        """Each text minus the mean of all: what only it gets."""
+        return np.asarray(contrast(self.classes))
+
+
+def run_terms(run: Run, clip: Clip, pictures: Pictures, most: int) -> Terms:
+    """Of at most `most` images, evenly from the run: out of its bank, or else by the model, `most` / 16 of them."""
+    if not (run.folder / BANK).is_dir():
+        return _from_model(run, clip, pictures, spread(run.n_images, max(64, most // 16)))
+    rows, bank = spread(run.n_images, most), run.bank
+    held = {name: bank.read(name, rows) for name in ("embedding", "init", "mlp")}
+    return Terms(rows, **held, head=lambda layer, head: bank.head(layer, head)[rows])
+
+
+def states(
+    run: Run, clip: Clip, images: Float[np.ndarray, "batch height width channel"]
+) -> tuple[HeadState, Float[np.ndarray, "batch"]]:
+    """Images' terms in the run's units, and what raw terms have to be multiplied by for them."""
+    state = head_state(clip.vision, images)
+    norms = np.linalg.norm(np.asarray(state.embedding), axis=-1)
+    return (state.normalized(), 1 / norms) if run.units == "normalized" else (state, np.ones_like(norms))
+
+
+def padded(rows: Sequence[int], size: int = BATCH) -> list[int]:
+    """Rows of a batch that is always of one size, so that a model is compiled once."""
+    return [*rows, *[rows[-1]] * (size - len(rows))]
+
+
+def _from_model(run: Run, clip: Clip, pictures: Pictures, rows: Int[np.ndarray, "image"]) -> Terms:
+    parts = []
+    for start in range(0, len(rows), BATCH):
+        some = rows[start : start + BATCH].tolist()
+        state, _ = states(run, clip, pictures.inputs(padded(some)))
+        parts.append(jax.tree.map(lambda x, n=len(some): np.asarray(x)[:n], state))
+    state = jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
+    return Terms(rows, state.embedding, state.init, state.mlp, lambda layer, head: state.heads[:, layer, head])
+
+
+def run_questions(run: Run, clip: Clip, terms: Terms, texts: Sequence[str]) -> list[Question]:
+    """The user's texts, then every kind of label whose names are words.
+
+    Raises:
+      ValueError: one text alone, which there is nothing to compare with.
+    """
+    found = []
+    if texts:
+        if len(texts) < 2:
+            raise ValueError("--texts are compared with each other; pass two or more.")
+        classes = np.asarray(class_embeddings(clip, [[text] for text in texts]))
+        found.append(nearest_question("your texts", tuple(texts), classes, run, terms))
+    for kind, names in run.label_names.items():
+        words = 2 <= len(names) <= MOST_CLASSES and not all(name.isdigit() for name in names)
+        if clip.text is None or not words or not (run.labels[kind] >= 0).any() or _unasked(run, kind):
+            continue
+        task = run_classes(run, kind)
+        classes = np.asarray(class_embeddings(clip, task.prompts))
+        found.append(Question(kind, tuple(task.names), classes, task.labels, True))
+    return found
+
+
+def nearest_question(
+    name: str, texts: tuple[str, ...], classes: Float[np.ndarray, "text embed"], run: Run, terms: Terms
+) -> Question:
+    """A question without an answer key: each ranked image's nearest text stands for it."""
+    labels = np.full(run.n_images, -1, np.int32)
+    scores = jnp.einsum("ie,se->is", terms.embedding, np.asarray(contrast(classes)), precision="highest")
+    labels[terms.rows] = np.asarray(scores).argmax(-1)
+    return Question(name, texts, classes, labels, False)
+
+
+def _unasked(run: Run, kind: str) -> bool:
+    """Of the scenes, factors without prompts (a relation, a bird with its background) are no question."""
+    from jaxclip.data.scenes_captions import PROMPTS
+
+    return run.info["data"]["kind"] == "scenes" and kind not in PROMPTS
