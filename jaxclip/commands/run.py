@@ -19,11 +19,11 @@ class Run:
     model: Positional[str]
     """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
     data: Positional[str]
-    """A folder of images, a folder per class, a list (.csv, .tsv, .txt), a Waterbirds or ImageNet folder, a tfds folder
-    or name, or "scenes"."""
+    """A folder of images, a folder per class, a list (.csv, .tsv, .txt), a Waterbirds, CUB, CIFAR or ImageNet folder, a
+    tfds folder or name, or "scenes"."""
     out: Path
     """The folder of the run: a new one, or that of the same run to go on with."""
-    kind: Literal["folder", "classes", "list", "waterbirds", "imagenet", "tfds", "scenes"] | None = None
+    kind: Literal["folder", "classes", "list", "waterbirds", "cub", "cifar", "imagenet", "tfds", "scenes"] | None = None
     """What the data is, where that cannot be told from what lies there."""
     split: str | None = None
     """Of data sets that have splits."""

@@ -3,11 +3,15 @@
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from jaxclip.data.cifar import Cifar, is_cifar
+from jaxclip.data.cub import Cub, is_cub
 from jaxclip.data.files import ClassFolders, Folder, ListFile, Waterbirds, images_below, subfolders
 from jaxclip.data.imagenet import IMAGENET_NAME, WORDNET_ID, ImageNet, imagenet_classes
 from jaxclip.data.source import Example, First, Source, digest
 
-Kind = Literal["folder", "classes", "list", "waterbirds", "imagenet", "tfds", "scenes"]
+Kind = Literal["folder", "classes", "list", "waterbirds", "cub", "cifar", "imagenet", "tfds", "scenes"]
+
+OWN_LAYOUTS = {"waterbirds": Waterbirds, "cub": Cub, "cifar": Cifar}
 
 SPLIT_FOLDERS = frozenset({"train", "training", "val", "valid", "validation", "test", "testing"})
 
@@ -50,8 +54,8 @@ def open_data(
     """A source of images.
 
     Args:
-      data: a folder of images, a folder per class, a list file (.csv, .tsv or .txt), Waterbirds' or ImageNet's folder,
-        a tfds folder or name, or "scenes".
+      data: a folder of images, a folder per class, a list file (.csv, .tsv or .txt), Waterbirds', CUB's or ImageNet's
+        folder, that of CIFAR's binary version, a tfds folder or name, or "scenes".
       kind: what it is, where that cannot be told from what lies there.
       split: of data sets that have splits; of a folder per class, a folder of that name in between.
       limit: only the first so many images.
@@ -79,8 +83,8 @@ def _open(data: str, path: Path, kind: str, split: str | None) -> Source:
     if kind == "list":
         _refuse_split(split, path)
         return ListFile(path)
-    if kind == "waterbirds":
-        return Waterbirds(path, split)
+    if kind in OWN_LAYOUTS:
+        return OWN_LAYOUTS[kind](path, split)
     return _folder(path, kind, split)
 
 
@@ -105,6 +109,10 @@ def _kind(data: str, path: Path, split: str | None) -> str:
         return "list"
     if (path / "metadata.csv").is_file():
         return "waterbirds"
+    if is_cub(path):
+        return "cub"
+    if is_cifar(path):
+        return "cifar"
     if next(path.glob("**/dataset_info.json"), None) is not None:
         return "tfds"
     return _kind_of_folder(path / split if split and (path / split).is_dir() else path)

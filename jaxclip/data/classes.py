@@ -1,0 +1,93 @@
+"""Names of classes as a caption would have them, and sentences to put them in, both worded by this project.
+
+Names are keyed by the data's own names, so they find their labels by name and never by order.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import resources
+
+NAMES, TEMPLATES = "class_names.json", "prompt_templates.json"
+
+
+def class_words(data: str) -> dict[str, str]:
+    """The data's own class name -> the words for it, in the order of its labels.
+
+    Args:
+      data: "cifar10", "cifar100", "cifar100_coarse", "waterbirds", "waterbirds_place" or "scenes".
+
+    Raises:
+      ValueError: no names for it.
+    """
+    return dict(_chosen(NAMES, data, "class names"))
+
+
+def readable(names: Sequence[str], data: str | None = None) -> tuple[str, ...]:
+    """Words for the class names of a source, in its order.
+
+    What has no words of its own becomes readable by rule: the first of several names ("tench, Tinca tinca" is
+    "tench"), underscores are spaces, and a running number in front ("001.") is left out.
+
+    Args:
+      names: as in `source.label_names`.
+      data: whose names they are, as in `class_words`; None for the rule alone.
+    """
+    known = class_words(data) if data is not None else {}
+    return tuple(known.get(name, _by_rule(name)) for name in names)
+
+
+def templates(kind: str = "general") -> tuple[str, ...]:
+    """Sentences with a place for a class: {} takes its words, {a} its words with an article.
+
+    Args:
+      kind: "single", "general", "small" (pictures of few pixels), "bird", "place" or "scene".
+
+    Raises:
+      ValueError: no such kind.
+    """
+    return tuple(_chosen(TEMPLATES, kind, "templates"))
+
+
+def prompts(words: Sequence[str], sentences: Sequence[str] | str = "general") -> list[list[str]]:
+    """For every class all sentences about it: what `jaxclip.zeroshot.class_embeddings` takes.
+
+    Args:
+      words: of the classes, as in `class_words(data).values()` or from `readable`.
+      sentences: with {} or {a} in them, or a kind of `templates`.
+
+    Raises:
+      ValueError: no sentences, or one without a place for the class.
+    """
+    sentences = templates(sentences) if isinstance(sentences, str) else tuple(sentences)
+    if not sentences or any("{}" not in sentence and "{a}" not in sentence for sentence in sentences):
+        raise ValueError(f"templates need {{}} or {{a}} where the class is to stand; got {list(sentences)}.")
+    return [[_filled(sentence, name) for sentence in sentences] for name in words]
+
+
+def with_article(words: str) -> str:
+    """ "a dog", "an apple"; by the first letter."""
+    return f"{'an' if words[:1].lower() in 'aeiou' and words else 'a'} {words}"
+
+
+def _filled(sentence: str, name: str) -> str:
+    # In one go, and not by str.format: a name may hold braces.
+    return re.sub(r"\{a?\}", lambda place: name if place[0] == "{}" else with_article(name), sentence)
+
+
+def _by_rule(name: str) -> str:
+    number, dot, rest = name.partition(".")
+    return (rest if dot and number.isdigit() and rest[:1].isalpha() else name).split(",")[0].replace("_", " ").strip()
+
+
+def _chosen(file: str, key: str, what: str) -> Mapping[str, str] | Sequence[str]:
+    held = _read(file)
+    if key not in held:
+        raise ValueError(f"there are {what} for {', '.join(held)}; got {key!r}.")
+    return held[key]
+
+
+@cache
+def _read(file: str) -> dict:
+    return json.loads(resources.files("jaxclip.data").joinpath(file).read_text(encoding="utf-8"))
