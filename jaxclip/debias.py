@@ -3,16 +3,22 @@
 Source: arXiv:2310.05916, section 5.1.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxclip.ablation import Ablation, check_labels
+from jaxclip.ablation import Ablation, Components, check_labels
 from jaxclip.axes import AnyArray
+from jaxclip.runs import Run
+from jaxclip.sweeps import ablation_means, sweep
+
+BLOCK = 512
+"""Images read together where means are taken."""
 
 
 @jax.tree_util.register_dataclass
@@ -65,6 +71,92 @@ def count_groups(
         member = member * jnp.asarray(weights)[:, None]
     right = jnp.einsum("...b,bg->...g", jnp.asarray(correct, member.dtype), member, precision="highest")
     return GroupCounts(right, jnp.broadcast_to(member.sum(0), right.shape))
+
+
+def grouped_rows(run: Run, label: str, groups: str) -> Int[np.ndarray, "image"]:
+    """The images of a run that have both a label and a group.
+
+    Raises:
+      ValueError: the run has no labels of these kinds, or no image has both.
+    """
+    for kind in (label, groups):
+        if kind not in run.label_names:
+            there = ", ".join(run.label_names) or "none"
+            raise ValueError(f"{run.folder} has no labels of kind {kind!r}, which debiasing needs; it has {there}.")
+    rows = np.flatnonzero((run.labels[label] >= 0) & (run.labels[groups] >= 0))
+    if not len(rows):
+        raise ValueError(f"no image of {run.folder} has both a {label} and a {groups}; run it over images that do.")
+    return rows
+
+
+def sets_by_group(
+    run: Run,
+    rows: Int[np.ndarray, "image"],
+    means: Components,
+    classes: Float[AnyArray, "text embed"],
+    label: str,
+    groups: str,
+    sets: Sequence[Sequence[tuple[int, int]]],
+) -> GroupCounts:
+    """Zero-shot classification by group under each of many sets of ablated heads, from a run's bank.
+
+    Args:
+      run: with a bank.
+      rows: which of its images, from `grouped_rows`.
+      means: of `group_means`.
+      classes: class embeddings.
+      label: the kind of label that says the class.
+      groups: the kind that says the group.
+      sets: (layer, head) of each set's heads.
+
+    Raises:
+      ValueError: labels out of range, or a head that the model has not.
+    """
+    vision = run.config.vision
+    ablations = Ablation.stack([Ablation.of(vision.n_layers, vision.n_heads, heads=heads) for heads in sets])
+    right = sweep(run, rows, means, classes, run.labels[label][rows], ablations)
+    return count_groups(right, run.labels[groups][rows], len(run.label_names[groups]))
+
+
+def random_draws(run: Run, size: int, late: int, n_sets: int, seed: int) -> list[list[tuple[int, int]]]:
+    """`random_heads` of a run's last layers, by name.
+
+    Raises:
+      ValueError: no sets, or fewer heads than `size`.
+    """
+    if n_sets < 1:
+        raise ValueError(f"at least one set of random heads is needed to compare with; got {n_sets}.")
+    n_layers, n_heads = run.config.vision.n_layers, run.config.vision.n_heads
+    drawn = random_heads(n_sets, size, range(n_layers - late, n_layers), n_layers, n_heads, seed)
+    return [[(int(layer), int(head)) for layer, head in np.argwhere(mask)] for mask in drawn.heads]
+
+
+def group_means(run: Run, other: Run, kinds: Iterable[str]) -> Components:
+    """Means of every term over the images of a run that have all of these kinds of label: what ablated terms become.
+
+    Where few images of a data set are of the groups in question, the others would only shift all of these alike.
+
+    Args:
+      run: whose images are classified.
+      other: where means come from, the same run or a held-out one. Without a bank or without these labels it gives the
+        means over all of its images.
+      kinds: of label.
+
+    Raises:
+      ValueError: the other run is of another model or in other units.
+    """
+    means = ablation_means(run, other)
+    labels = [other.labels[kind] for kind in kinds if kind in other.label_names]
+    has_bank = other.info["options"]["bank"]
+    chosen = np.flatnonzero(np.all([values >= 0 for values in labels], axis=0)) if labels and has_bank else []
+    if not len(chosen) or len(chosen) == other.n_images:
+        return means
+    total, components = None, partial(Components.of_state, matrices=run.matrices)
+    for start in range(0, len(chosen), BLOCK):
+        rows = chosen[start : start + BLOCK]
+        part = jax.tree.map(lambda x, n=len(rows): x * (n / len(chosen)), components(other.head_state(rows)).mean())
+        total = part if total is None else jax.tree.map(jnp.add, total, part)
+    return total
 
 
 def random_heads(

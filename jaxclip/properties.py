@@ -7,19 +7,27 @@ it to the degree that such texts account for what the head varies in, which is m
   that picked one of these texts;
 * variance: what as many steps explain when they may pick from these texts alone, relative to what they explain when
   they may pick from everything.
+
+Any texts explain something, so the second never falls to zero, and where a pool knows few other words for the property
+the first is high too easily: heads are ranked by the geometric mean, for which both have to hold.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.moments import Moments
-from jaxclip.text_span import TextSpan, textspan
+from jaxclip.pools import Pool
+from jaxclip.precision import finite
+from jaxclip.text_span import TextSpan, head_bases
+
+HELD = 0.5
+"""The least score of a head that is proposed."""
 
 
 @jax.tree_util.register_dataclass
@@ -36,15 +44,38 @@ class PropertyShares:
 
     @property
     def score(self) -> Float[Array, "*stack"]:
-        """Mean of both shares: what heads are ranked by."""
-        return (self.basis + self.variance) / 2
+        """Geometric mean of both shares: what heads are ranked by."""
+        return jnp.sqrt(self.basis * self.variance)
 
-    def ranking(self, least_size: float = 0.0) -> list[tuple[int, int, float]]:
-        """(layer, head, score), best first, of heads whose `size` is at least `least_size`."""
+    def ranking(self, least_size: float = 0.0, late: int | None = None) -> list[tuple[int, int, float]]:
+        """(layer, head, score), best first, of heads whose `size` is at least `least_size`.
+
+        Args:
+          least_size: 0 leaves out none.
+          late: only heads of so many last layers.
+        """
         score, size = np.asarray(self.score), np.asarray(self.size)
+        first = 0 if late is None else len(score) - late
         places = zip(*np.unravel_index(np.argsort(-score, axis=None, kind="stable"), score.shape), strict=True)
         found = [(int(layer), int(head), float(score[layer, head])) for layer, head in places]
-        return [one for one in found if size[one[:2]] >= least_size]
+        return [one for one in found if one[0] >= first and size[one[:2]] >= least_size]
+
+    def propose(self, late: int | None = None, top: int | None = None) -> list[tuple[int, int]]:
+        """The heads that hold the property: the best `top`, or else all that it accounts for by half (a score of at
+        least 0.5); the best one in any case.
+
+        Raises:
+          ValueError: `late` or `top` out of range.
+        """
+        n_layers, n_heads = self.score.shape
+        if not 1 <= (late := n_layers if late is None else late) <= n_layers:
+            raise ValueError(f"late must be 1 to {n_layers}, the layers there are; got {late}.")
+        ranking = self.ranking(late=late)
+        if top is None:
+            top = max(1, sum(score >= HELD for *_, score in ranking))
+        if not 1 <= top <= late * n_heads:
+            raise ValueError(f"top must be 1 to {late * n_heads}, the heads of the last {late} layers; got {top}.")
+        return [(layer, head) for layer, head, _ in ranking[:top]]
 
 
 def property_shares(
@@ -68,17 +99,101 @@ def property_shares(
       ValueError: as in `textspan`.
     """
     property_texts, pool = jnp.asarray(property_texts), jnp.asarray(pool)
-    run = partial(textspan, steps=steps, rank=rank)
-    run = jax.vmap(jax.vmap(run, (0, None)), (0, None))
     # The property's texts come first, so equal texts in the pool do not take their place.
-    everything = run(moments, jnp.concatenate([property_texts, pool]))
-    alone = run(moments, property_texts)
+    texts = jnp.concatenate([property_texts, pool])
+    n = len(property_texts)
+    if not finite((moments, texts)):
+        raise ValueError("moments or texts hold NaN or infinite values; remove those samples or texts.")
+    # A text of zeros has nothing to say and is never picked: one program serves any split of a pool.
+    alone = texts * (np.arange(len(texts)) < n)[:, None]
+    everything, alone = (_bases(moments, some, steps=steps, rank=rank) for some in (texts, alone))
     variance, total = moments.variance, moments.variance.sum()
     return PropertyShares(
-        basis=_share(_basis_gains(everything, len(property_texts)), everything.explained[..., -1]),
+        basis=_share(_basis_gains(everything, n), everything.explained[..., -1]),
         variance=jnp.minimum(_share(_explained(alone), everything.explained[..., -1]), 1),
         size=_share(variance, total),
     )
+
+
+_bases = jax.jit(head_bases, static_argnames=("steps", "rank"))
+
+
+def property_of_pool(
+    pool: Pool, name: str, own: Sequence[str] = ()
+) -> tuple[tuple[str, ...], Bool[np.ndarray, "text"]]:
+    """The texts of a property, and which texts of a pool are about something else.
+
+    Args:
+      pool: with categories, unless `own` is given.
+      name: of the property: a category of the pool.
+      own: texts that differ in the property, in place of a category's.
+
+    Raises:
+      ValueError: the pool has no such category, or texts of nothing else.
+    """
+    if not own and name not in pool.categories:
+        there = ", ".join(dict.fromkeys(pool.categories)) or "no categories"
+        raise ValueError(
+            f"the pool {pool.name} has no texts about {name!r}; it has {there}. Name one of these, or give the "
+            f"property's own texts in a file with --property-texts."
+        )
+    texts = tuple(own) or pool.about(name)
+    others = np.array([text not in set(texts) for text in pool.texts])
+    if not others.any():
+        raise ValueError(f"the pool {pool.name} has texts of nothing but {name}; add texts about other things.")
+    return texts, others
+
+
+def pool_shares(
+    moments: Moments,
+    embeddings: Float[AnyArray, "text embed"],
+    others: Bool[np.ndarray, "text"],
+    own: Float[AnyArray, "own embed"] | None = None,
+    steps: int = 10,
+) -> PropertyShares:
+    """`property_shares` for a part of a pool; all parts of one pool share a compiled program.
+
+    Args:
+      moments: of heads, stacked [layer, head].
+      embeddings: of the pool's texts.
+      others: which of them are about something else, from `property_of_pool`.
+      own: embeddings of the property's texts, if they are not the rest of the pool.
+      steps: of TextSpan.
+    """
+    embeddings = np.asarray(embeddings)
+    return property_shares(moments, embeddings[~others] if own is None else own, embeddings[others], steps=steps)
+
+
+def label_shares(samples: Float[AnyArray, "n *stack embed"], labels: Int[AnyArray, "n"]) -> Float[np.ndarray, "*stack"]:
+    """Share of the samples' variance that a label explains: variance between its values over all variance.
+
+    As a fraction of variances it would be above zero for labels drawn at random, the more so the more values there are;
+    that expectation is taken off (adjusted R squared), so it is 0 for a label that says nothing, give or take, and 1
+    for one that says everything.
+
+    Args:
+      samples: contributions, of any number of components.
+      labels: of each sample, any whole numbers; leave out samples without one.
+
+    Raises:
+      ValueError: fewer than two values, or no value twice.
+    """
+    labels = np.asarray(labels)
+    values, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
+    if not 2 <= len(values) < len(labels):
+        raise ValueError(
+            f"labels must have two values or more, and one of them twice; got {len(values)} values "
+            f"of {len(labels)} labels."
+        )
+    samples = np.asarray(samples, np.float64)
+    samples = samples - samples.mean(0)
+    totals = np.zeros((len(values), *samples.shape[1:]))
+    np.add.at(totals, places, samples)
+    between = np.einsum("g...e,g->...", np.square(totals), 1 / counts)
+    total = np.square(samples).sum((0, -1))
+    explained = np.divide(between, total, out=np.zeros_like(total), where=total > 0)
+    adjusted = 1 - (1 - explained) * (len(labels) - 1) / (len(labels) - len(values))
+    return np.where(total > 0, adjusted, 0)
 
 
 def _basis_gains(span: TextSpan, n: int) -> Array:

@@ -3,13 +3,16 @@
 Source: arXiv:2310.05916, section 5.2.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxclip.axes import AnyArray
+from jaxclip.bank import Bank
 
 
 class Neighbours(NamedTuple):
@@ -38,6 +41,55 @@ def head_sum(
     if means is None:
         return total
     return total - jnp.einsum("lhe,lh->e", means, weights, precision="highest")
+
+
+def bank_head_sum(
+    bank: Bank,
+    matrices: Float[AnyArray, "layer head unit embed"],
+    heads: Iterable[tuple[int, int]],
+) -> Float[np.ndarray, "image embed"]:
+    """`head_sum` of all images of a bank, of which only these heads are read.
+
+    Args:
+      bank: of a run.
+      matrices: of the same run.
+      heads: (layer, head) of the chosen ones, at least one, each counted once.
+
+    Raises:
+      ValueError: no heads, or one that the model has not.
+    """
+    heads = sorted(set(heads))
+    if not heads:
+        raise ValueError("at least one head is needed to compare images by; got none.")
+    matrices = np.asarray(matrices)
+    return sum(bank.head(layer, head) @ matrices[layer, head] for layer, head in heads)
+
+
+def mean_precision(
+    images: Float[AnyArray, "batch embed"], labels: Int[AnyArray, "batch"], k: int, block: int = 256
+) -> float:
+    """precision@k when every image in turn is the query and all others are searched.
+
+    Args:
+      images: what they are compared by.
+      labels: 0 or more; images of a label below 0 are neither queries nor answers.
+      k: how many neighbours.
+      block: queries compared at once.
+
+    Raises:
+      ValueError: k is less than 1, or no more than k images have a label.
+    """
+    rows = np.flatnonzero(np.asarray(labels) >= 0)
+    if not 1 <= k < len(rows):
+        raise ValueError(f"k must be between 1 and {len(rows) - 1}, one less than the labelled images; got {k}.")
+    images, labels = np.asarray(images)[rows], np.asarray(labels)[rows]
+    found = []
+    for start in range(0, len(rows), block):
+        # The last block begins early enough to be as long as the others, so that one program serves all.
+        places = np.arange(len(rows))[max(0, min(start, len(rows) - block)) :][:block]
+        near = nearest(images[places], images, k, exclude=places)
+        found.append(np.asarray(precision(near, labels, labels[places]))[start - places[0] :])
+    return float(np.concatenate(found).mean())
 
 
 def nearest(

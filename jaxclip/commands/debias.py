@@ -1,0 +1,100 @@
+"""`jaxclip debias`: a spurious cue removed, group by group."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from jaxclip.commands.common import say, write_json
+
+
+@dataclass(frozen=True)
+class Debias:
+    """Accuracy by group before and after heads that hold a cue are mean-ablated; heads are proposed, you may edit.
+
+    jaxclip run scenes scenes --limit 600 --bank --out scenes_run &&
+    jaxclip debias scenes_run --label bird --property background --out scenes_debias
+    """
+
+    folder: Positional[Annotated[Path, arg(metavar="RUN")]]
+    """What `jaxclip run` left, with moments and --bank."""
+    out: Path
+    """A folder for results.json and the figures."""
+    property: str | None = None
+    """The cue: a category of the pool of texts, such as background of the scenes' or landscape of the shipped one; with
+    --property-texts any name. Not needed with --heads."""
+    property_texts: Path | None = None
+    """A file of texts that differ in the cue, one a line."""
+    heads: str | None = None
+    """These heads instead of the proposed ones, such as 5.2,5.3 (layer.head, from 0)."""
+    top: int | None = None
+    """So many heads of the ranking; by default all with a score of at least 50%, and one in any case."""
+    late: int = 4
+    """Heads are proposed, and drawn at random for comparison, from so many last layers."""
+    label: str = "label"
+    """The kind of label to classify; of the scenes, a factor such as bird."""
+    groups: str = "group"
+    """The kind of label that says which group an image belongs to."""
+    classes: Path | None = None
+    """A file of one class a line, in the order of the labels; by default the labels' own names."""
+    templates: Path | None = None
+    """A file of one prompt a line, with {} where the class goes; by default "a photo of a {}."."""
+    means_from: Path | None = None
+    """A held-out run whose means take the place of the heads; by default this run's."""
+    texts: str | None = None
+    """The pool that the ranking is made with, as `jaxclip textspan` takes it."""
+    steps: int = 10
+    """Texts of each head that the ranking looks at."""
+    draws: int = 20
+    """Sets of random heads."""
+    seed: int = 0
+    """Of the draws."""
+    model: str | None = None
+    """The run's model, for its text encoder, if it is no longer where it was."""
+    format: Literal["png", "svg", "pdf"] = "png"
+    """Of the figures."""
+
+    def run(self) -> dict[str, Any]:
+        from jaxclip.classes import run_classes
+        from jaxclip.commands.inputs import run_model
+        from jaxclip.commands.proposals import Proposals
+        from jaxclip.debias import group_means, grouped_rows, random_draws, sets_by_group
+        from jaxclip.report import rankings as report
+        from jaxclip.report.figures import save
+        from jaxclip.runs import open_run
+        from jaxclip.zeroshot import class_embeddings
+
+        run = open_run(self.folder)
+        means_run = open_run(self.means_from) if self.means_from else run
+        task = run_classes(run, self.label, self.classes, self.templates)
+        rows = grouped_rows(run, self.label, self.groups)
+        asked = (self.property,) if self.property else ()
+        proposals = Proposals.of(
+            run, asked, heads=self.heads, late=self.late, top=self.top, steps=self.steps, texts=self.texts,
+            property_texts=self.property_texts,
+        )  # fmt: skip
+        means = group_means(run, means_run, (self.label, self.groups))
+        clip = run_model(run, self.model)
+        shares = proposals.shares(clip, asked).get(self.property)
+        chosen = proposals.choose(shares)
+        draws = random_draws(run, len(chosen), self.late, self.draws, self.seed)
+        ranked = [(layer, head) for layer, head, _ in shares.ranking(late=self.late)] if shares else chosen
+        curve = [ranked[:n] for n in range(len(ranked) + 1)]
+        classes = class_embeddings(clip, task.prompts)
+        counts = sets_by_group(run, rows, means, classes, self.label, self.groups, [[], chosen, *draws, *curve])
+        result = report.debias_result(
+            run, means_run, task, self.groups, counts, chosen=chosen, proposed=proposals.heads is None, draws=draws,
+            seed=self.seed, late=self.late, property_=self.property, shares=shares,
+        )  # fmt: skip
+        write_json(self.out / "results.json", result)
+        figures = {"groups": report.groups_figure, "curve": report.curve_figure}
+        if shares:
+            figures["ranking"] = report.ranking_figure
+        for name, make in figures.items():
+            save(make(result), self.out / f"{name}.{self.format}")
+        report.print_debias(result)
+        say(f"wrote {self.out / 'results.json'}, {', '.join(f'{name}.{self.format}' for name in figures)}")
+        if proposals.heads is None:
+            say(f"to edit the heads: --heads {','.join(result['heads'])}")
+        return result
