@@ -1,5 +1,7 @@
 """CUB and CIFAR in their own layouts: every image gets its own label, however files and lines are ordered."""
 
+import io
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -129,6 +131,14 @@ class TestCifar:
             open_data(tmp_path)
 
 
+def png(picture):
+    """A file of it; tfds would need TensorFlow to encode an array."""
+    file = io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    file.seek(0)
+    return file
+
+
 def test_cifar_as_tfds_prepares_it(tmp_path):
     """tfds's own CIFAR-10, prepared from a few made-up pictures, then read without TensorFlow."""
     tfds = pytest.importorskip("tensorflow_datasets")
@@ -148,7 +158,7 @@ def test_cifar_as_tfds_prepares_it(tmp_path):
         def _generate_examples(self):
             for index in range(4):
                 id_ = f"test_{index}"
-                yield id_, {"id": id_, "image": pictures[index], "label": int(labels[index, 0])}
+                yield id_, {"id": id_, "image": png(pictures[index]), "label": int(labels[index, 0])}
 
     Cifar10(data_dir=tmp_path, file_format=tfds.core.FileFormat.ARRAY_RECORD).download_and_prepare()
     source = open_data(tmp_path / "cifar10")
