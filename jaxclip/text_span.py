@@ -89,6 +89,13 @@ def head_bases(
     moments: Moments, texts: Float[AnyArray, "text embed"], *, steps: int = 20, rank: int | None = None
 ) -> TextSpan:
     """The text bases of a stack of heads [layer, head]; arguments and errors as in `textspan`."""
+    if not finite((moments, texts)):
+        raise ValueError("moments or texts hold NaN or infinite values; remove those samples or texts.")
+    return _head_bases(moments, jnp.asarray(texts), steps, rank)
+
+
+@partial(jax.jit, static_argnames=("steps", "rank"))
+def _head_bases(moments: Moments, texts: Array, steps: int, rank: int | None) -> TextSpan:
     run = partial(textspan, steps=steps, rank=rank)
     return jax.vmap(jax.vmap(run, (0, None)), (0, None))(moments, texts)
 

@@ -93,12 +93,12 @@ def test_embeddings_need_no_model(run, pool, written, embeddings, tmp_path, caps
     array = tmp_path / "pool.npy"
     np.save(array, 3 * np.asarray(embeddings))
     array.with_suffix(".txt").write_text("\n".join(read_pool(pool).texts))
-    arguments = ("--texts", array, "--steps", STEPS, "--layers", 5, "--model", "nowhere", "--format", "svg")
+    arguments = ("--texts", array, "--steps", STEPS, "--layers", "all", "--model", "nowhere", "--format", "svg")
     assert status("textspan", run, *arguments, "--out", tmp_path / "out", "--json") == 0
     printed = capsys.readouterr()
     result = json.loads(printed.out)
     assert result == results(tmp_path / "out")
-    assert result["layers"] == [5]
+    assert result["layers"] == list(range(6))
     for name, found in result["heads"].items():
         assert found["texts"] == results(written)["heads"][name]["texts"]
         assert found["texts"][0].split()[0] in printed.err
@@ -107,13 +107,14 @@ def test_embeddings_need_no_model(run, pool, written, embeddings, tmp_path, caps
 
 def test_one_image_leaves_nothing_to_explain(pool, tmp_path):
     single = scenes_run(tmp_path / "run", limit=1)
-    assert status("textspan", single, "--texts", pool, "--steps", STEPS, "--layers", 5, "--out", tmp_path / "out") == 0
+    arguments = ("--texts", pool, "--steps", STEPS, "--layers", "all", "--out", tmp_path / "out")
+    assert status("textspan", single, *arguments) == 0
     for found in results(tmp_path / "out")["heads"].values():
         assert found["texts"] == [None] * STEPS
         assert found["indices"] == [-1] * STEPS
         assert found["explained"] == [1] * STEPS
         assert found["variance_share"] == 0
-    assert (tmp_path / "out" / "bases.md").read_text().count("nothing left to explain") == 4
+    assert (tmp_path / "out" / "bases.md").read_text().count("nothing left to explain") == 24
 
 
 @pytest.mark.parametrize(
