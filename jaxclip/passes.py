@@ -14,25 +14,24 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
-from functools import partial
 from pathlib import Path
 from time import monotonic
-from typing import Any, Literal, get_args
+from typing import get_args
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
+from jaxclip import sharding
 from jaxclip.bank import BankDtype, BankWriter, label_path
 from jaxclip.clip import Clip
-from jaxclip.collected import Collected, to_arrays
+from jaxclip.collected import to_arrays
 from jaxclip.data.loader import Batch, batches
 from jaxclip.data.source import Source
-from jaxclip.heads import HeadState, head_state
+from jaxclip.heads import HeadState
+from jaxclip.pass_step import Units, step
 from jaxclip.run_folder import BANK, IMAGES, STATE, claimed, describe, explained, read_info, replaced, settle
-from jaxclip.runs import ALL, Run, by_key, open_run, read_state
-
-Units = Literal["normalized", "raw"]
+from jaxclip.runs import Run, by_key, open_run, read_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,6 +80,7 @@ def run_pass(
     out: str | Path,
     options: PassOptions = PassOptions(),
     *,
+    mesh: Mesh | None = None,
     model: str = "",
     data: str = "",
     save_every: float = 60.0,
@@ -89,13 +89,16 @@ def run_pass(
 ) -> Run:
     """Run a model over a data set, or go on with it where it was; an ended run is only opened.
 
-    However often it was interrupted, what it leaves is bit for bit the same on the same machine.
+    However often it was interrupted, what it leaves is bit for bit the same on the same machine; on another number of
+    devices it is the same but for rounding.
 
     Args:
       clip: only its image tower is used.
       source: the images, from `jaxclip.data.sources.open_data`.
       out: a folder for the run.
       options: what to leave there.
+      mesh: devices to run on, from `jaxclip.sharding.make_mesh`; by default all there are, each with its own part of
+        every batch.
       model: what the model was loaded from, to be recorded.
       data: the same of the data.
       save_every: seconds between saved states, the most work that an interruption costs.
@@ -109,10 +112,13 @@ def run_pass(
       OSError: the disk is full. What was done so far is kept.
     """
     options.check(source)
+    mesh = sharding.default_mesh() if mesh is None else mesh
+    if mesh is not None:
+        sharding.check(mesh.shape, clip.config.vision, options.batch)
     out = Path(out).absolute()
     with claimed(out), explained(out):
         settle(out, describe(clip, source, asdict(options), model, data), clip)
-        loop = _Pass(clip, source, out, options)
+        loop = _Pass(clip, source, out, options, mesh)
         try:
             saved = monotonic()
             for batch in loop.remaining(n_threads):
@@ -130,10 +136,14 @@ def run_pass(
 class _Pass:
     """A pass between two steps. The numbers of a batch are fetched while the device works on the next one."""
 
-    def __init__(self, clip: Clip, source: Source, out: Path, options: PassOptions):
+    def __init__(self, clip: Clip, source: Source, out: Path, options: PassOptions, mesh: Mesh | None):
         self.clip, self.source, self.out, self.options = clip, source, out, options
         state = read_state(out, read_info(out))
         self.moments, self.n_done, self._saved = state.moments, state.n_batches, state.n_batches
+        self.mesh, self.vision = mesh, clip.vision
+        if mesh is not None:
+            self.moments = sharding.place_moments(self.moments, mesh)
+            self.vision = sharding.place_vision(clip.vision, mesh)
         self._pending: tuple[int, Batch, HeadState, jax.Array] | None = None
         self._bank = None
         if options.bank and self.n_seen < len(source):
@@ -158,9 +168,10 @@ class _Pass:
 
     def step(self, batch: Batch) -> None:
         labels = {by_key(kind): batch.labels[kind] for kind in self.options.by}
-        self.moments, state, norm = _step(
-            self.moments, self.clip.vision, batch.images, batch.weights, labels, self.options.units
-        )
+        inputs = batch.images, batch.weights, labels
+        if self.mesh is not None:
+            inputs = sharding.place_batch(inputs, self.mesh)
+        self.moments, state, norm = step(self.moments, self.vision, *inputs, self.options.units, self.mesh)
         self._keep()
         self._pending = self.n_done * self.options.batch, batch, state, norm
         self.n_done += 1
@@ -205,18 +216,3 @@ def _line(batch: Batch, place: int) -> bytes:
     if batch.errors[place] is not None:
         fields["error"] = batch.errors[place]
     return json.dumps(fields).encode() + b"\n"
-
-
-@partial(jax.jit, static_argnames="units", donate_argnums=0)
-def _step(
-    moments: dict[str, Collected], vision: Any, images: Any, weights: Any, labels: dict[str, Any], units: Units
-) -> tuple[dict[str, Collected], HeadState, jax.Array]:
-    state = head_state(vision, images)
-    norm = jnp.linalg.norm(state.embedding, axis=-1)
-    if units == "normalized":
-        state = state.normalized()
-    added = {
-        kind: own.add(state, weights) if kind == ALL else own.add_by(state, weights, labels[kind])
-        for kind, own in moments.items()
-    }
-    return added, state, norm

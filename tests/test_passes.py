@@ -18,7 +18,7 @@ import towers
 from PIL import Image
 
 import jaxclip
-from jaxclip import passes
+from jaxclip import pass_step, passes
 from jaxclip.cli import main
 from jaxclip.clip import Clip
 from jaxclip.config import ClipConfig, PreprocessConfig
@@ -318,9 +318,9 @@ def test_a_full_disk_costs_nothing_but_time(clip, source, run, tmp_path):
 
 
 def test_one_program_serves_every_batch(clip, source, tmp_path):
-    passes._step.clear_cache()
+    pass_step.step.clear_cache()
     run_pass(clip, source, tmp_path / "run", PassOptions(batch=BATCH))
-    assert passes._step._cache_size() == 1
+    assert pass_step.step._cache_size() == 1
 
 
 def test_no_image_can_be_read(clip, tmp_path):

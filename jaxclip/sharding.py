@@ -1,0 +1,126 @@
+"""Where every array lies when a model runs on several devices: a mesh with two axes and a table of rules.
+
+The mesh's axis `data` splits the images of a batch, its axis `model` splits heads and neurons. The towers do not know
+of it: their arrays are placed by the letters of their axes (see `jaxclip.axes`), and the compiler adds what
+communication that takes. Results are those of one device, but for rounding.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from typing import Any
+
+import jax
+import numpy as np
+from flax import nnx
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxclip.collected import Collected
+from jaxclip.config import VisionConfig
+from jaxclip.params import flatten, unflatten, vision_axes
+
+DATA, MODEL = "data", "model"
+
+RULES = {"b": DATA, "h": MODEL, "m": MODEL}
+"""Axis letter -> the mesh axis that splits it. All others are whole on every device."""
+
+STATE_AXES = {"embedding": "b e", "heads": "b l h u", "mlp": "b l e", "init": "b e", "class_attn": "b l e"}
+"""What a pass keeps of a batch (`jaxclip.heads.HeadState`)."""
+
+MOMENT_STACKS = {"heads": "l h", "mlp": "l", "init": "", "class_attn": "l", "embedding": ""}
+"""Leading axes of a pass's moments (`jaxclip.collected.Collected`); their samples' own axes are never split."""
+
+
+def make_mesh(data: int | None = None, model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh of `data` times `model` devices.
+
+    Args:
+      data: parts that a batch is cut into; by default as many as there are devices for.
+      model: parts that heads and neurons are cut into.
+      devices: by default all there are, of all hosts.
+
+    Raises:
+      ValueError: there are not that many devices, or some would be left over.
+    """
+    devices = jax.devices() if devices is None else list(devices)
+    if model < 1 or (data is not None and data < 1):
+        raise ValueError(f"data and model must be at least 1; got data={data} and model={model}.")
+    if data is None:
+        data = len(devices) // model
+    if data * model != len(devices):
+        raise ValueError(
+            f"data * model must be the number of devices, {len(devices)}; got data={data} and model={model}. "
+            f"Pass devices=jax.devices()[:n] to use some of them."
+        )
+    return jax.make_mesh((data, model), (DATA, MODEL), axis_types=(AxisType.Auto,) * 2, devices=devices)
+
+
+def default_mesh() -> Mesh | None:
+    """Every device, each with its part of the batch; None where there is one, and nothing to split."""
+    return make_mesh() if len(jax.devices()) > 1 else None
+
+
+def check(shape: Mapping[str, int], config: VisionConfig, batch: int) -> None:
+    """Refuse what cannot be cut into equal parts.
+
+    Args:
+      shape: of a mesh.
+      config: the image tower.
+      batch: images of one step, on all devices together.
+
+    Raises:
+      ValueError: naming the numbers and what to pass.
+    """
+    data, model = shape[DATA], shape[MODEL]
+    if batch % data:
+        whole = -(-batch // data) * data
+        raise ValueError(f"a batch of {batch} cannot be split over {data} devices; pass batch={whole}.")
+    if config.n_heads % model or config.mlp_dim % model:
+        raise ValueError(
+            f"{config.n_heads} heads and {config.mlp_dim} neurons cannot both be split in {model}; pass a number of "
+            f"devices for model that divides both."
+        )
+
+
+def spec(axes: str) -> PartitionSpec:
+    """Where an array lies: `axes` are the letters of its axes, separated by blanks."""
+    return PartitionSpec(*(RULES.get(letter) for letter in axes.split()))
+
+
+def place_vision(
+    vision: nnx.Module, mesh: Mesh, put: Callable[[Any, NamedSharding], Any] = jax.device_put
+) -> nnx.Module:
+    """The image tower with every weight where its axes say.
+
+    Args:
+      vision: a `jaxclip.vision.VisionTransformer`.
+      mesh: from `make_mesh`.
+      put: (weight, sharding) -> what to hold in its place.
+    """
+    table = vision_axes(vision.config)
+    graph, state = nnx.split(vision)
+    leaves = flatten(nnx.to_pure_dict(state))
+    placed = {path: put(leaf, NamedSharding(mesh, spec(table[path]))) for path, leaf in leaves}
+    nnx.replace_by_pure_dict(state, unflatten(placed))
+    return nnx.merge(graph, state)
+
+
+def place_batch(batch: Any, mesh: Mesh) -> Any:
+    """Arrays with the batch as their first axis, each device its own part: a pytree of host arrays."""
+    return jax.device_put(batch, NamedSharding(mesh, spec("b")))
+
+
+def place_moments(moments: dict[str, Collected], mesh: Mesh) -> dict[str, Collected]:
+    """A pass's moments where they are kept: heads with their weights, all else on every device."""
+    return jax.device_put(moments, jax.tree.map(lambda part: NamedSharding(mesh, part), moment_specs(moments)))
+
+
+def moment_specs(moments: dict[str, Collected]) -> dict[str, Collected]:
+    """A `PartitionSpec` for every leaf; those of a label's values have one more axis in front, which is whole."""
+    return {kind: Collected(**{f.name: _specs(f.name, getattr(own, f.name)) for f in fields(own)})
+            for kind, own in moments.items()}  # fmt: skip
+
+
+def _specs(name: str, moments: Any) -> Any:
+    n_stack, own = np.ndim(moments.count), spec(MOMENT_STACKS[name])
+    whole = PartitionSpec(*(None,) * (n_stack - len(own)), *own)
+    return jax.tree.map(lambda leaf: whole, moments)
