@@ -84,6 +84,8 @@ class Moments:
         moments = _of(samples, weights)
         if not finite(moments.centre.value):
             raise ValueError("samples hold NaN or infinite values; remove those samples or give them weight 0.")
+        if not finite(moments.spread.value):
+            raise ValueError("samples hold values too large to be squared in float32; divide all of them by a number.")
         return replace(moments, basis=None if basis is None else jnp.asarray(basis, jnp.float32))
 
     @classmethod
@@ -173,6 +175,8 @@ def _part(samples: Array, weights: Array) -> Moments:
     apart = samples - centre
     # What is left of the mean after rounding, so that the centre too is good to more than float32.
     rest = jnp.einsum("n,nu->u", weights, apart, precision="highest") / jnp.maximum(count, 1e-30)
+    # About the mean itself: a mean far larger than the spread is rounded by as much as samples lie apart.
+    apart = apart - rest
     spread = jnp.einsum("nu,nv->uv", apart * weights[:, None], apart, precision="highest")
     return Moments(count, _exact(centre) + _exact(rest), _exact(spread))
 
