@@ -11,6 +11,7 @@ from jaxclip.commands.debias import Debias
 from jaxclip.commands.demo import Demo
 from jaxclip.commands.heatmap import Heatmap
 from jaxclip.commands.model import Convert, Decompose, Verify
+from jaxclip.commands.report import Report
 from jaxclip.commands.run import Run
 from jaxclip.commands.textspan import TextSpan
 
@@ -23,6 +24,7 @@ COMMANDS = {
     "textspan": TextSpan,
     "ablate": Ablate,
     "debias": Debias,
+    "report": Report,
     "demo": Demo,
 }
 

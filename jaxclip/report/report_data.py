@@ -16,10 +16,10 @@ from jaxclip.pools import Pool
 from jaxclip.report.report_card import card
 from jaxclip.report.report_images import example_maps, image_pages
 from jaxclip.report.report_pictures import PAGE, THUMBNAIL, Pictures, short, shorts, spread
-from jaxclip.report.report_terms import Question, Terms, nearest_question, run_questions, run_terms
+from jaxclip.report.report_terms import Question, Terms, embed, nearest_question, run_questions, run_terms
 from jaxclip.runs import Run
 from jaxclip.text_span import TextSpan, textspan
-from jaxclip.zeroshot import accuracy, class_embeddings
+from jaxclip.zeroshot import accuracy
 
 Progress = Callable[[str, int, int], None]
 
@@ -69,7 +69,7 @@ def collect(
     """
     progress("texts of heads", 0, 1)
     moments = run.moments
-    embeddings = pool.embeddings if pool.embeddings is not None else class_embeddings(clip, [[t] for t in pool.texts])
+    embeddings = pool.embeddings if pool.embeddings is not None else embed(clip, [[t] for t in pool.texts])
     embeddings = np.asarray(embeddings, np.float32)
     spans = _spans(moments.heads, embeddings, options.steps)
     progress("texts of heads", 1, 1)

@@ -14,9 +14,11 @@ from jaxclip.heads import HeadState, head_state
 from jaxclip.report.report_pictures import Pictures, spread
 from jaxclip.run_folder import BANK
 from jaxclip.runs import Run
-from jaxclip.zeroshot import class_embeddings, contrast
+from jaxclip.zeroshot import contrast
 
 BATCH = 8
+TEXTS = 64
+"""Encoded together; fewer are padded, so that the text tower is compiled once."""
 MOST_CLASSES = 1000
 
 
@@ -103,14 +105,14 @@ def run_questions(run: Run, clip: Clip, terms: Terms, texts: Sequence[str]) -> l
     if texts:
         if len(texts) < 2:
             raise ValueError("--texts are compared with each other; pass two or more.")
-        classes = np.asarray(class_embeddings(clip, [[text] for text in texts]))
+        classes = embed(clip, [[text] for text in texts])
         found.append(nearest_question("your texts", tuple(texts), classes, run, terms))
     for kind, names in run.label_names.items():
         words = 2 <= len(names) <= MOST_CLASSES and not all(name.isdigit() for name in names)
         if clip.text is None or not words or not (run.labels[kind] >= 0).any() or _unasked(run, kind):
             continue
         task = run_classes(run, kind)
-        classes = np.asarray(class_embeddings(clip, task.prompts))
+        classes = embed(clip, task.prompts)
         found.append(Question(kind, tuple(task.names), classes, task.labels, True))
     return found
 
@@ -123,6 +125,18 @@ def nearest_question(
     scores = jnp.einsum("ie,se->is", terms.embedding, np.asarray(contrast(classes)), precision="highest")
     labels[terms.rows] = np.asarray(scores).argmax(-1)
     return Question(name, texts, classes, labels, False)
+
+
+def embed(clip: Clip, prompts: Sequence[Sequence[str]]) -> Float[np.ndarray, "text embed"]:
+    """One direction of unit norm a class, as `jaxclip.zeroshot.class_embeddings`, in batches of one size."""
+    tokens = clip.tokenize([prompt for some in prompts for prompt in some])
+    n = len(tokens)
+    tokens = np.concatenate([tokens, np.repeat(tokens[-1:], -n % TEXTS, axis=0)])
+    parts = [clip.encode_text(tokens[i : i + TEXTS], normalize=True) for i in range(0, len(tokens), TEXTS)]
+    embeddings = np.concatenate([np.asarray(part) for part in parts])[:n]
+    ends = np.cumsum([len(some) for some in prompts])[:-1]
+    means = np.stack([part.mean(0) for part in np.split(embeddings, ends)])
+    return means / np.linalg.norm(means, axis=-1, keepdims=True)
 
 
 def _unasked(run: Run, kind: str) -> bool:

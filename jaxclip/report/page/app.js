@@ -101,4 +101,5 @@ chooser.append(...data.runs.map((run, i) => h("option", {value: i}, run.name)));
 chooser.hidden = data.runs.length < 2;
 document.getElementById("footer").textContent = `Made with jaxclip ${data.version}. CLIP’s image embedding as a sum over layers, heads and patches; after Gandelsman, Efros and Steinhardt, arXiv:2310.05916.`;
 paintTheme();
+if (address().page === "search") search.value = address().rest.join("/");
 draw();

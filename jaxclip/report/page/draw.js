@@ -16,8 +16,8 @@ const percent = (x, digits = 0) => x === null || x === undefined ? "–" : `${(1
 const share = (x) => percent(x, x < 0.0995 ? 1 : 0);
 const plain = (text) => text.replace("-", "−");
 const signed = (x) => x === null || x === undefined ? "–" : plain((x > 0 ? "+" : "") + x.toFixed(Math.abs(x) < 0.01 ? 4 : 3));
-const power = (x) => {
-  const [digits, exponent] = x.toExponential(0).split("e");
+const power = (x, more = 0) => {
+  const [digits, exponent] = x.toExponential(more).split("e");
   return `${digits} × 10${[...String(Number(exponent))].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("")}`;
 };
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);

@@ -98,7 +98,10 @@ function textPage(run, where, index) {
 }
 
 function found(run, query) {
-  const words = query.toLowerCase().split(/\s+/).filter(Boolean), all = (line) => words.every((word) => line.toLowerCase().includes(word));
+  const words = query.toLowerCase().split(/\s+/).filter(Boolean);
+  // The beginning of a word, so that red does not find checkered; anywhere in scripts that do not part their words.
+  const starts = (line, word) => (/^[\w.]+$/.test(word) ? line.split(/[^\p{L}\p{N}.]+/u).some((one) => one.startsWith(word)) : line.includes(word));
+  const all = (line) => words.every((word) => starts(line.toLowerCase(), word));
   const heads = run.pages.flatMap((row, l) => row.map((_, i) => [l, i])).filter(([l, i]) => all(`${l}.${i} layer ${l} head ${i}, ${property(run, l, i)?.name || ""} ${names(run, l, i).join(" · ")}`));
   return {texts: [...run.texts.keys()].filter((i) => all(`${run.texts[i].text} ${run.texts[i].property || ""}`)), heads, images: [...run.images.keys()].filter((i) => all(describe(run.images[i])))};
 }
@@ -115,7 +118,8 @@ function searchPage(run, where, query) {
 
 function comparePage(runs, changes, redraw) {
   const body = [h("h1", {tabindex: "-1"}, "Two runs"), h("p", {class: "lede"}, `${runs[0].name} beside ${runs[1].name}.`),
-    h("div", {class: "side-by-side"}, runs.map((run, i) => h("section", null, h("h2", null, run.name), h("p", {class: "note"}, run.model), board(run, `#/${i}`, redraw))))];
+    colours(runs[0], redraw),
+    h("div", {class: "side-by-side"}, runs.map((run, i) => h("section", null, h("h2", null, run.name), h("p", {class: "note"}, run.model), board(run, `#/${i}`, redraw, false))))];
   if (!changes) return {title: "Two runs", body: [...body, h("p", null, "Their models have different heads, so none can be followed from one to the other.")]};
   const role = (run, i, l, head) => h("span", null, h("a", {href: `#/${i}/head/${l}/${head}`}, property(run, l, head)?.name || "texts"), h("span", {class: "note"}, ` ${share(run.variance.heads[l][head])} · ${names(run, l, head).slice(0, 3).join(" · ")}`));
   body.push(h("section", null, h("h2", null, "Which heads changed role"), table("How much of what a head’s texts explain went to other texts, and to other properties: 0% is the same role.",
@@ -135,7 +139,7 @@ function cellOf(value, key = "") {
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value === "number") {
     if (/accuracy|precision|recall|iou|share|chance|explained/i.test(key) && Math.abs(value) <= 1) return percent(value, 1);
-    return plain(Number.isInteger(value) ? value.toLocaleString("en") : Math.abs(value) >= 0.001 || !value ? String(Number(value.toPrecision(4))) : value.toExponential(2));
+    return plain(Number.isInteger(value) ? value.toLocaleString("en") : Math.abs(value) >= 0.001 || !value ? String(Number(value.toPrecision(4))) : power(value, 1));
   }
   if (Array.isArray(value)) return value.length > 24 ? `${value.length} values` : value.map((x) => cellOf(x, key)).join(", ");
   if (isRecord(value)) return Object.entries(value).map(([name, x]) => `${name}: ${cellOf(x, name)}`).join(", ");
@@ -165,8 +169,12 @@ function nested(key, value, depth) {
     return [title, h("p", null, cellOf(value, key))];
   }
   const entries = Object.entries(value), flat = entries.filter(([, x]) => isPlain(x) || (Array.isArray(x) && x.every(isPlain) && x.length <= 2) || (Array.isArray(x) && x.length && x.every((y) => typeof y === "string"))), rest = entries.filter((entry) => !flat.includes(entry));
-  if (!flat.length && rest.length > 1 && rest.every(([, x]) => isRecord(x) && Object.values(x).every(isPlain))) return [title, records(rest.map(([, x]) => x), worded(key ?? "name"), rest.map(([name]) => name))];
-  const inner = [flat.length ? h("table", {class: "wide"}, h("tbody", null, flat.map(([name, x]) => h("tr", null, h("th", {scope: "row"}, worded(name)), h("td", null, cellOf(x, name)))))) : null,
+  if (!flat.length && rest.length > 1 && rest.every(([, x]) => isRecord(x) && Object.values(x).some(isPlain))) {
+    const deeper = rest.map(([name, x]) => [name, Object.fromEntries(Object.entries(x).filter(([, y]) => !isPlain(y)))]).filter(([, x]) => Object.keys(x).length);
+    return [title, records(rest.map(([, x]) => Object.fromEntries(Object.entries(x).filter(([, y]) => isPlain(y)))), worded(key ?? "name"), rest.map(([name]) => name)),
+      deeper.length && h("details", null, h("summary", null, "Everything else"), h("div", {class: "nested"}, deeper.map(([name, x]) => nested(name, x, 1))))];
+  }
+  const inner = [flat.length ? h("table", null, h("tbody", null, flat.map(([name, x]) => h("tr", null, h("th", {scope: "row"}, worded(name)), h("td", null, cellOf(x, name)))))) : null,
     rest.slice(0, 40).map(([name, x]) => nested(name, x, depth + 1))];
   return depth > 1 ? [title, h("details", null, h("summary", null, `${entries.length} entries`), h("div", {class: "nested"}, inner))] : [title, inner];
 }

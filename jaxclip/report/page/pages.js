@@ -52,14 +52,14 @@ function colours(run, redraw) {
 const asked = (run, redraw) => select("on", run.questions.map((question, i) => [i, question.name]), state.question, (value) => { state.question = Number(value); redraw("select"); });
 
 /* The grid with its colours; `where` is the run's address. */
-function board(run, where, redraw) {
+function board(run, where, redraw, chosen = true) {
   const {cell, mlp, legend} = painter(run);
   const readout = h("p", {class: "readout", "aria-hidden": "true"}, "Point at a head, or move with the arrow keys, to read it; open it to see its texts and pictures.");
   const tell = (layer, head) => {
     const found = property(run, layer, head);
     readout.textContent = `Layer ${layer}, head ${head}: ${share(run.variance.heads[layer][head])} of the variance${found ? `, ${found.name} ${percent(found.share)}` : ""}; ${names(run, layer, head).slice(0, 3).join(" · ")}`;
   };
-  return h("div", null, colours(run, redraw), grid(run, where, `Heads of ${run.model} by layer`, cell, mlp, tell), legend, readout);
+  return h("div", null, chosen && colours(run, redraw), grid(run, where, `Heads of ${run.model} by layer`, cell, mlp, tell), legend, readout);
 }
 
 function overview(run, where, redraw) {
