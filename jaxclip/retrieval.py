@@ -13,6 +13,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.bank import Bank
+from jaxclip.heads import head_state
+from jaxclip.vision import VisionTransformer
 
 
 class Neighbours(NamedTuple):
@@ -63,6 +65,31 @@ def bank_head_sum(
         raise ValueError("at least one head is needed to compare images by; got none.")
     matrices = np.asarray(matrices)
     return sum(bank.head(layer, head) @ matrices[layer, head] for layer, head in heads)
+
+
+def embeddings_of(
+    vision: VisionTransformer,
+    images: Float[AnyArray, "batch height width channel"],
+    matrices: Float[AnyArray, "layer head unit embed"],
+    heads: Iterable[tuple[int, int]],
+    units: str,
+) -> tuple[Float[Array, "batch embed"], Float[Array, "batch embed"]]:
+    """Images that are not in a bank, as the bank of a run would have them: `bank_head_sum` and the embedding.
+
+    Args:
+      vision: the run's image tower.
+      images: as `clip.preprocess` makes them.
+      matrices: of the run.
+      heads: (layer, head) of the chosen ones.
+      units: of the run: "normalized" or "raw".
+    """
+    state = head_state(vision, images)
+    if units == "normalized":
+        state = state.normalized()
+    chosen = np.zeros(matrices.shape[:2], bool)
+    for head in heads:
+        chosen[head] = True
+    return head_sum(state.heads, matrices, chosen), state.embedding
 
 
 def mean_precision(

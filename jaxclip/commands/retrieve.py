@@ -1,0 +1,170 @@
+"""`jaxclip retrieve`: images alike in one property."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from jaxclip.commands.common import say, write_json
+
+if TYPE_CHECKING:
+    from jaxclip.clip import Clip
+    from jaxclip.commands.proposals import Proposals
+    from jaxclip.runs import Run
+
+
+@dataclass(frozen=True)
+class Retrieve:
+    """Images of a run nearest to a query by heads that hold a property, beside the nearest by the whole embedding.
+
+    jaxclip run scenes scenes --limit 600 --bank --out scenes_run &&
+    jaxclip retrieve scenes_run 7 --property colour --out scenes_nearest
+    """
+
+    folder: Positional[Annotated[Path, arg(metavar="RUN")]]
+    """What `jaxclip run` left, with --bank; with moments too, if heads are to be proposed."""
+    queries: Positional[Annotated[tuple[str, ...], arg(metavar="QUERY")]] = ()
+    """Image files, or images of the run by name or number (from 0). None are needed with --precision."""
+    out: Path = Path("retrieve_out")
+    """A folder for results.json and the figures."""
+    property: str | None = None
+    """What to be alike in: a category of the pool of texts, such as colour; with --property-texts any name."""
+    property_texts: Path | None = None
+    """A file of texts that differ in the property, one a line."""
+    heads: str | None = None
+    """These heads instead of proposed ones, such as 5.2,5.3 (layer.head, from 0)."""
+    top: int | None = None
+    """So many heads of the ranking; by default all with a score of at least 50%, and one in any case."""
+    late: int = 4
+    """Heads are proposed from so many last layers."""
+    k: int = 10
+    """Images for each query."""
+    precision: tuple[str, ...] = ()
+    """Kinds of label: how many of the k nearest share a query's label, every image being a query, by the heads proposed
+    for the property of that name (or by --heads), by the whole embedding and at chance."""
+    texts: str | None = None
+    """The pool that heads are proposed with, as `jaxclip textspan` takes it."""
+    steps: int = 10
+    """Texts of each head that the proposal looks at."""
+    model: str | None = None
+    """The run's model, if it is no longer where it was."""
+    data: str | None = None
+    """The run's images, if they are no longer where they were."""
+    split: str | None = None
+    """Of the run's images, where they have splits."""
+    format: Literal["png", "svg", "pdf"] = "png"
+    """Of the figures."""
+
+    def run(self) -> dict[str, Any]:
+        from jaxclip.commands.inputs import run_model
+        from jaxclip.report import neighbours as report
+        from jaxclip.report.rankings import head_name, print_ranking, ranking_rows
+        from jaxclip.runs import open_run
+
+        run = open_run(self.folder)
+        asked, places = self._properties(), [find_query(run, query) for query in self.queries]
+        proposals = self._check(run, asked)
+        clip = run_model(run, self.model) if asked or None in places else None
+        shares = proposals.shares(clip, asked) if asked else {}
+        result = report.retrieval_result(run, self.k, self.property, proposed=proposals.heads is None)
+        if self.queries:
+            own = shares.get(self.property)
+            chosen = proposals.choose(own)
+            result["heads"] = [head_name(head) for head in chosen]
+            result["ranking"] = ranking_rows(own, self.late) if own else []
+            self._search(run, clip, places, chosen, result)
+        for kind in self.precision:
+            result["precision"][kind] = report.precision_entry(
+                run, kind, proposals.choose(shares.get(kind)), self.k, run.label_names[kind]
+            )
+        self.out.mkdir(parents=True, exist_ok=True)
+        figures = self._figures(run, clip, places, result)
+        write_json(self.out / "results.json", result)
+        if result["ranking"]:
+            print_ranking(result)
+        report.print_retrieval(result)
+        say(f"wrote {', '.join(['results.json', *figures])} in {self.out}")
+        return result
+
+    def _properties(self) -> tuple[str, ...]:
+        """For which heads are to be looked at."""
+        of_labels = () if self.heads else self.precision
+        return tuple(dict.fromkeys(([self.property] if self.property and self.queries else []) + list(of_labels)))
+
+    def _check(self, run: "Run", asked: tuple[str, ...]) -> "Proposals":
+        """All that can be wrong is found before the model is loaded."""
+        from jaxclip.commands.proposals import Proposals
+
+        if not self.queries and not self.precision:
+            raise ValueError("give a query, an image file or an image of the run by name or number, or --precision.")
+        if self.queries and not (self.property or self.heads):
+            raise ValueError("say what images should be alike in with --property, or give --heads.")
+        if missing := [kind for kind in self.precision if kind not in run.label_names]:
+            there = ", ".join(run.label_names) or "none"
+            raise ValueError(f"{run.folder} has no labels of kind {missing[0]!r}; it has {there}.")
+        if not 1 <= self.k < len(run.bank):
+            raise ValueError(f"k must be 1 to {len(run.bank) - 1}, one less than the images of the run; got {self.k}.")
+        return Proposals.of(
+            run, asked, heads=self.heads, late=self.late, top=self.top, steps=self.steps, texts=self.texts,
+            property_texts=self.property_texts,
+        )  # fmt: skip
+
+    def _search(
+        self, run: "Run", clip: "Clip | None", places: list[int | None], chosen: list[tuple[int, int]], result: Any
+    ) -> None:
+        import numpy as np
+
+        from jaxclip.report.neighbours import query_entry
+        from jaxclip.retrieval import bank_head_sum, embeddings_of, nearest
+
+        by_heads, by_embedding = bank_head_sum(run.bank, run.matrices, chosen), run.bank.read("embedding")
+        for query, place in zip(self.queries, places, strict=True):
+            if place is None:
+                own = embeddings_of(clip.vision, clip.preprocess([query]), run.matrices, chosen, run.units)
+            else:
+                own = by_heads[place : place + 1], by_embedding[place : place + 1]
+            exclude = np.array([-1 if place is None else place])
+            # What heads say of every image alike is no likeness; whole embeddings are compared as CLIP compares them.
+            mean = by_heads.mean(0)
+            found = (
+                nearest(own[0] - mean, by_heads - mean, self.k, exclude=exclude),
+                nearest(own[1], by_embedding, self.k, exclude=exclude),
+            )
+            result["queries"].append(query_entry(run, query, place, *found))
+
+    def _figures(self, run: "Run", clip: "Clip | None", places: list[int | None], result: Any) -> list[str]:
+        from jaxclip.report import neighbours as report
+        from jaxclip.report.figures import save
+
+        names = []
+        if self.precision:
+            names.append(save(report.precision_figure(result), self.out / f"precision.{self.format}").name)
+        needed = sorted({row["index"] for entry in result["queries"] for way in report.WAYS for row in entry[way]})
+        needed = sorted({*needed, *(place for place in places if place is not None)})
+        if not needed:
+            return names
+        shown = dict(zip(needed, report.pictures(run, needed, self.data, self.split), strict=True))
+        for i, place in enumerate(places):
+            asked = shown[place] if place is not None else report.seen(run, clip.preprocess([self.queries[i]])[0])
+            figure = report.neighbours_figure(result, i, shown, asked)
+            names.append(save(figure, self.out / f"nearest_{i}.{self.format}").name)
+        return names
+
+
+def find_query(run: "Run", query: str) -> int | None:
+    """Which image of a run a query names; None for a file.
+
+    Raises:
+      ValueError: neither a file nor one of the run's images.
+    """
+    if query in run.names:
+        return run.names.index(query)
+    if Path(query).is_file():
+        return None
+    if query.isascii() and query.isdigit() and int(query) < run.n_images:
+        return int(query)
+    raise ValueError(
+        f"{query} is no file and no image of {run.folder.name}; name a file, or an image of the run such as "
+        f"{run.names[0]}, or a number from 0 to {run.n_images - 1}."
+    )
