@@ -65,7 +65,8 @@ class Source:
 
 
 def open_source(source: str | Path) -> Source:
-    """Open a checkpoint: an existing path first, then `model/tag` of OpenCLIP's native models, then `org/repo`.
+    """Open a checkpoint: an existing path first, then "scenes" (which comes with jaxclip), then `model/tag` of
+    OpenCLIP's native models, then `org/repo`.
 
     Raises:
       FileNotFoundError: nothing is there, saying what was looked for.
@@ -83,6 +84,10 @@ def open_source(source: str | Path) -> Source:
 
 
 def _from_name(name: str) -> Source:
+    if name == "scenes":
+        from ..data.scenes import CHECKPOINT  # the small CLIP that comes with jaxclip
+
+        return _from_home(Folder(CHECKPOINT), name)
     model, _, tag = name.partition("/")
     if model in model_names():
         if not tag:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -85,7 +85,8 @@ def load(
     """A ready CLIP from a folder `jaxclip convert` wrote or from any source it takes.
 
     Args:
-      source: a converted folder, an OpenCLIP or Hugging Face folder or file, or a hub name such as "ViT-L-14/openai".
+      source: a converted folder, an OpenCLIP or Hugging Face folder or file, a hub name such as "ViT-L-14/openai", or
+        "scenes", the small CLIP that comes with jaxclip.
       dtype: what weights are kept and multiplied in; sums, softmax and LayerNorm statistics stay float32.
       precision: how float32 products are formed on accelerators; "highest" is true float32.
       image_size: run at another input size, with resized position embeddings.
@@ -96,7 +97,7 @@ def load(
     """
     from jaxclip import checkpoint  # Orbax takes a second to import, and only loading needs it.
 
-    compute = Compute(dtype=dtype, precision=precision)  # type: ignore[arg-type]
+    compute = Compute(dtype=cast(Any, dtype), precision=cast(Any, precision))  # checked there
     config, params, words = checkpoint.open_source(source, image_size=image_size, **options)
     return build(config, params, compute, words)
 

@@ -13,6 +13,8 @@ Interpolation = Literal["bicubic", "bilinear", "nearest"]
 ResizeMode = Literal["shortest", "squash", "longest"]
 VisionPool = Literal["class", "mean"]
 TextPool = Literal["argmax", "eos", "last", "first"]
+DType = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["highest", "high", "default", "tensorfloat32"]
 
 
 def _check_choice(owner: str, field: str, value: str, choices: Any) -> None:
@@ -200,5 +202,9 @@ class Compute:
     do when nobody says otherwise. CPUs always calculate true float32.
     """
 
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    precision: Literal["highest", "high", "default", "tensorfloat32"] = "highest"
+    dtype: DType = "float32"
+    precision: Precision = "highest"
+
+    def __post_init__(self):
+        _check_choice("Compute", "dtype", self.dtype, DType)
+        _check_choice("Compute", "precision", self.precision, Precision)

@@ -19,6 +19,7 @@ from typing import Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxclip import ops
@@ -65,6 +66,15 @@ class Contributions:
             total = total.sum(-2)
         return total
 
+    def check(self, embedding: Float[AnyArray, "*batch embed"]) -> float:
+        """How exact the sum is: the largest error of `total()`, relative to its image's embedding's length.
+
+        About 1e-7 in float32, and in bfloat16 too: terms are summed in float32 whatever the towers calculate in.
+        """
+        wanted = np.asarray(embedding, np.float64)
+        error = np.abs(np.asarray(self.total(), np.float64) - wanted).max(-1)
+        return float((error / np.linalg.norm(wanted, axis=-1)).max())
+
     def norm(self) -> Float[Array, "*batch"]:
         """Euclidean norm of the embedding; of `total()`, so it needs the embed axis."""
         return jnp.linalg.norm(self.total(), axis=-1)
@@ -107,6 +117,13 @@ class Contributions:
     def mean(self) -> "Contributions":
         """Mean over the batch, which is the leading axis: what mean-ablation puts in a term's place."""
         return self._map(lambda x: x.mean(0))
+
+    def __repr__(self) -> str:
+        """Shapes, not numbers: the arrays are often large."""
+        terms = ((name, getattr(self, name)) for name in ("init", "attn", "mlp", "constant"))
+        shapes = ", ".join(f"{name} {list(x.shape) if hasattr(x, 'shape') else x}" for name, x in terms)
+        axes = " ".join(("batch", *AXES[self.detail], "embed"))
+        return f"Contributions({shapes}; attn [{axes}], constants {self.constants!r})"
 
     def _map(self, function) -> "Contributions":
         init, attn, mlp, constant = (function(x) for x in (self.init, self.attn, self.mlp, self.constant))

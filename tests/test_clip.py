@@ -110,6 +110,19 @@ def test_a_foreign_text_tower_leaves_the_image_side_usable(clip):
         half.encode_text(np.zeros((1, 4), int))
 
 
+def test_the_model_that_comes_along_loads_by_name_and_says_how_exact_its_sum_is():
+    scenes = jaxclip.load("scenes")
+    embedding, contributions = scenes.vision(scenes.preprocess([picture()]))
+    assert 0 < contributions.check(embedding) < 1e-6
+    assert contributions.check(1.01 * embedding) > 1e-4
+    assert "attn [1, 6, 4, 65, 128]" in repr(contributions)
+
+
+def test_an_unknown_dtype_is_refused():
+    with pytest.raises(ValueError, match=r"Compute.dtype must be one of float32, .*; got 'float64'"):
+        jaxclip.load("scenes", dtype="float64")
+
+
 def test_wrong_parameters_are_all_named(clip):
     from jaxclip.clip import fill
     from jaxclip.vision import VisionTransformer
