@@ -196,6 +196,24 @@ def label_shares(samples: Float[AnyArray, "n *stack embed"], labels: Int[AnyArra
     return np.where(total > 0, adjusted, 0)
 
 
+def category_shares(
+    spans: TextSpan, categories: Sequence[str], names: Sequence[str]
+) -> Float[np.ndarray, "*stack category"]:
+    """Of what each basis explains, the share of the steps that picked a text of each category.
+
+    Args:
+      spans: of any number of components; `spans.first(n)` asks for the first n texts only.
+      categories: of every text of the pool.
+      names: of the categories to report, in this order.
+    """
+    indices = np.asarray(spans.indices)
+    gains = np.diff(np.asarray(spans.explained), prepend=0, axis=-1) * (indices >= 0)
+    picked = np.asarray(categories)[np.maximum(indices, 0)]
+    found = np.stack([np.where(picked == name, gains, 0).sum(-1) for name in names], axis=-1)
+    total = gains.sum(-1, keepdims=True)
+    return np.divide(found, total, out=np.zeros_like(found), where=total > 0)
+
+
 def _basis_gains(span: TextSpan, n: int) -> Array:
     """Variance explained by steps that picked one of the first n texts."""
     gains = jnp.diff(span.explained, prepend=0, axis=-1)
