@@ -29,6 +29,7 @@ from jaxclip.collected import to_arrays
 from jaxclip.data.loader import Batch, batches
 from jaxclip.data.source import Source
 from jaxclip.heads import HeadState
+from jaxclip.nonfinite import explain_nonfinite
 from jaxclip.pass_step import Units, step
 from jaxclip.run_folder import BANK, IMAGES, STATE, claimed, describe, explained, read_info, replaced, settle
 from jaxclip.runs import Run, by_key, open_run, read_state
@@ -108,10 +109,12 @@ def run_pass(
     Raises:
       FileExistsError: the folder holds something else, or another process is running into it.
       ValueError: it holds a run of another model, of other data or options, or by other versions; no image could be
-        read; the model gives NaN.
+        read; the model gives NaN; a batch cannot be split over the devices; there are several hosts.
       OSError: the disk is full. What was done so far is kept.
     """
     options.check(source)
+    if jax.process_count() > 1:
+        raise ValueError(f"a pass runs on one host; got {jax.process_count()}. Run it on one, on all of its devices.")
     mesh = sharding.default_mesh() if mesh is None else mesh
     if mesh is not None:
         sharding.check(mesh.shape, clip.config.vision, options.batch)
@@ -200,10 +203,8 @@ class _Pass:
         (first, batch, state, norm), self._pending = self._pending, None
         n = len(batch.names)
         readable, norm = batch.weights[:n] > 0, np.asarray(norm)[:n]
-        if (bad := np.flatnonzero(readable & ~np.isfinite(norm))).size:
-            raise ValueError(
-                f"{batch.names[bad[0]]}: the model gives NaN or infinity; load it in float32, or check its weights."
-            )
+        if (bad := np.flatnonzero(readable & ~(np.isfinite(norm) & (norm > 0)))).size:
+            raise ValueError(explain_nonfinite(self.clip.vision, batch.images[bad[:1]], [batch.names[bad[0]]]))
         if self._bank:
             rows = {name: np.asarray(values)[:n] for name, values in vars(state).items()}
             labels = {label_path(kind): values[:n] for kind, values in batch.labels.items()}

@@ -1,0 +1,70 @@
+"""`jaxclip plan`: what a model will need on a TPU slice, before there is one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from jaxclip.commands.common import DType, Failed, resolve, write_json
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Compile a model for a TPU slice without one: does it fit, how large may a batch be, what crosses the devices.
+
+    jaxclip plan ViT-L-14 --chip v5e --topology 4x4 --batch 256 --python planner_env/bin/python
+    """
+
+    model: Positional[str]
+    """A native OpenCLIP architecture, with or without a tag; or a converted folder, or anything convert takes."""
+    chip: Literal["v5e", "v5p", "v6e"] = "v5e"
+    """Generation of TPU."""
+    topology: str = "4x4"
+    """Chips along each axis of the slice; three axes for v5p, such as 2x2x4."""
+    batch: int = 256
+    """Images of one step, on all devices together."""
+    detail: Literal["pass", "plain", "full", "head", "token", "layer"] = "pass"
+    """The program: a step of jaxclip run with moments, the embedding alone, or a decomposition's detail."""
+    model_axis: int = 1
+    """Devices that share one copy of the weights; the others each have their own part of the batch."""
+    dtype: DType = "float32"
+    """The model calculates in."""
+    precision: Literal["highest", "high", "default"] = "highest"
+    """Of float32 products."""
+    largest: bool = True
+    """Look for the largest batch that fits as well, which compiles the program several times."""
+    python: Path | None = None
+    """A Python with libtpu, which tpu/planner_env.sh makes; by default that of JAXCLIP_PLANNER_PYTHON, or this one."""
+    out: Path | None = None
+    """A JSON file for the answer."""
+
+    def run(self) -> dict[str, Any]:
+        from jaxclip import planner
+        from jaxclip.report.plan import print_plan
+
+        question = planner.Plan(
+            chip=self.chip, topology=self.topology, batch=self.batch, detail=self.detail, model=self.model_axis,
+            dtype=self.dtype, precision=self.precision, largest=self.largest,
+        )  # fmt: skip
+        planner.python_with_libtpu(self.python)
+        result = {"model": self.model, **planner.ask(_config(self.model), question, self.python)}
+        print_plan(result)
+        if self.out:
+            write_json(self.out, result)
+        if not result["fits"]:
+            raise Failed(f"it does not fit: {result['refusal']}", result)
+        return result
+
+
+def _config(model: str) -> Any:
+    """The image tower's description; an architecture's is known without its weights."""
+    from jaxclip.convert.configs import openclip_towers
+    from jaxclip.convert.registry import model_cfg, model_names
+
+    name = model.split("/")[0]
+    if name in model_names() and not Path(model).exists():
+        return openclip_towers(model_cfg(name)).vision
+    import jaxclip
+
+    return jaxclip.load(resolve(model)).config.vision
