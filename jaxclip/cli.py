@@ -12,6 +12,7 @@ from jaxclip.commands.demo import Demo
 from jaxclip.commands.heatmap import Heatmap
 from jaxclip.commands.model import Convert, Decompose, Verify
 from jaxclip.commands.report import Report
+from jaxclip.commands.retrieve import Retrieve
 from jaxclip.commands.run import Run
 from jaxclip.commands.textspan import TextSpan
 
@@ -24,6 +25,7 @@ COMMANDS = {
     "textspan": TextSpan,
     "ablate": Ablate,
     "debias": Debias,
+    "retrieve": Retrieve,
     "report": Report,
     "demo": Demo,
 }
