@@ -12,7 +12,6 @@ from jaxclip.commands.demo import Demo
 from jaxclip.commands.heatmap import Heatmap
 from jaxclip.commands.model import Convert, Decompose, Verify
 from jaxclip.commands.report import Report
-from jaxclip.commands.retrieve import Retrieve
 from jaxclip.commands.run import Run
 from jaxclip.commands.textspan import TextSpan
 
@@ -25,7 +24,6 @@ COMMANDS = {
     "textspan": TextSpan,
     "ablate": Ablate,
     "debias": Debias,
-    "retrieve": Retrieve,
     "report": Report,
     "demo": Demo,
 }
