@@ -11,7 +11,9 @@ from jaxclip.commands.debias import Debias
 from jaxclip.commands.demo import Demo
 from jaxclip.commands.heatmap import Heatmap
 from jaxclip.commands.model import Convert, Decompose, Verify
+from jaxclip.commands.plan import Plan
 from jaxclip.commands.report import Report
+from jaxclip.commands.retrieve import Retrieve
 from jaxclip.commands.run import Run
 from jaxclip.commands.textspan import TextSpan
 
@@ -24,7 +26,9 @@ COMMANDS = {
     "textspan": TextSpan,
     "ablate": Ablate,
     "debias": Debias,
+    "retrieve": Retrieve,
     "report": Report,
+    "plan": Plan,
     "demo": Demo,
 }
 
