@@ -188,8 +188,9 @@ def ask(config: VisionConfig, plan: Plan, python: str | Path | None = None) -> d
         question, answer = Path(folder) / "question.json", Path(folder) / "answer.json"
         question.write_text(json.dumps({"config": asdict(config), "plan": asdict(plan)}))
         # The metadata server of a cloud machine is asked for the slice this process is on; it is on none.
-        home = str(Path(__file__).resolve().parents[1])
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "PYTHONPATH": home}
+        environment = os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "PYTHONPATH": folder}
+        # This package alone, and nothing that is installed beside it.
+        (Path(folder) / "jaxclip").symlink_to(Path(__file__).resolve().parent, target_is_directory=True)
         done = subprocess.run(
             [python, "-m", "jaxclip.planner", question, answer], env=environment, capture_output=True, text=True
         )
