@@ -15,6 +15,7 @@ from jaxclip.commands.plan import Plan
 from jaxclip.commands.report import Report
 from jaxclip.commands.retrieve import Retrieve
 from jaxclip.commands.run import Run
+from jaxclip.commands.segment import Segment
 from jaxclip.commands.textspan import TextSpan
 
 COMMANDS = {
@@ -27,6 +28,7 @@ COMMANDS = {
     "ablate": Ablate,
     "debias": Debias,
     "retrieve": Retrieve,
+    "segment": Segment,
     "report": Report,
     "plan": Plan,
     "demo": Demo,

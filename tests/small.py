@@ -1,26 +1,51 @@
-"""A small random CLIP as a folder in OpenCLIP's format, for tests of commands. Nothing is compiled to make it."""
+"""Small random CLIPs that cost nothing to make: no array is drawn by JAX, so nothing is compiled."""
 
 import numpy as np
 import towers
 
-from jaxclip.config import ClipConfig, PreprocessConfig, TextConfig, VisionConfig
+from jaxclip.clip import fill
+from jaxclip.config import ClipConfig, Compute, PreprocessConfig, TextConfig, VisionConfig
 from jaxclip.convert import export_openclip
 from jaxclip.params import shapes, unflatten
+from jaxclip.vision import VisionTransformer
+
+PREPROCESS = {
+    "size": (48, 32), "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25), "interpolation": "bicubic",
+    "resize_mode": "shortest",
+}  # fmt: skip
 
 
 def export(path, **preprocess):
-    look = {"size": (48, 32), "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25), "interpolation": "bicubic"}
+    """A folder in OpenCLIP's format, for tests of commands."""
     config = ClipConfig(
         name="small",
         vision=VisionConfig(**towers.VISION),
         text=TextConfig(**towers.TEXT | {"vocab_size": 49408}),
-        preprocess=PreprocessConfig(**look | {"resize_mode": "shortest"} | preprocess),
+        preprocess=PreprocessConfig(**PREPROCESS | preprocess),
     )
-    rng = np.random.default_rng(0)
-    leaves = {
-        name: np.float32(1 + 0.1 * rng.standard_normal(shape) if name.endswith("scale") else
-                         rng.standard_normal(shape) * (shape[-2] if len(shape) > 1 else 9) ** -0.5)
-        for name, shape in shapes(config).items()
-    }  # fmt: skip
-    export_openclip(unflatten(leaves), config, path)
+    export_openclip(params(config), config, path)
     return path
+
+
+def vision(compute=None, **changes):
+    """An image tower alone."""
+    config = ClipConfig(
+        name="small",
+        vision=VisionConfig(**towers.VISION | changes),
+        text=None,
+        text_missing="an image tower alone",
+        preprocess=PreprocessConfig(**PREPROCESS),
+    )
+    return fill(VisionTransformer, config.vision, params(config)["vision"], compute or Compute())
+
+
+def params(config, seed=0):
+    """Every weight non-trivial."""
+    rng = np.random.default_rng(seed)
+
+    def leaf(name, shape):
+        if name.endswith("scale") or ".ls_" in name:
+            return 1 + 0.1 * rng.standard_normal(shape)
+        return rng.standard_normal(shape) * (shape[-2] if len(shape) > 1 else 9) ** -0.5
+
+    return unflatten({name: np.float32(leaf(name, shape)) for name, shape in shapes(config).items()})

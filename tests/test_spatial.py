@@ -5,9 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import towers
+from flax import nnx
 from test_decomposition import CONSTANTS, OPTIONS
 
+from jaxclip.convert.configs import openclip_towers
+from jaxclip.convert.registry import model_cfg
 from jaxclip.spatial import text_maps
+from jaxclip.vision import VisionTransformer
 
 
 def directions(vision, n=5, seed=1):
@@ -72,6 +76,15 @@ def test_no_contribution_of_a_token_is_built(each):
     assert compiled.memory_analysis().temp_size_in_bytes < one_layer
     shape = f"{vision.config.n_heads},{vision.config.n_tokens},{vision.config.embed_dim}]"
     assert shape not in compiled.as_text()
+
+
+def test_maps_of_a_thousand_texts_fit_where_the_contributions_do_not():
+    """ViT-L/14, 8 images: the program beside its weights needs less than 2 GB, weights included."""
+    vision = nnx.eval_shape(lambda: VisionTransformer(openclip_towers(model_cfg("ViT-L-14")).vision, nnx.Rngs(0)))
+    images, texts = (jax.ShapeDtypeStruct(shape, np.float32) for shape in ((8, 224, 224, 3), (1000, 768)))
+    memory = jax.jit(lambda v, x, r: v.map(x, r)).lower(vision, images, texts).compile().memory_analysis()
+    needed = memory.argument_size_in_bytes + memory.temp_size_in_bytes + memory.output_size_in_bytes
+    assert needed < 2e9 < 8 * 24 * 16 * 257 * 768 * 4
 
 
 def test_maps_differentiate_and_vmap():

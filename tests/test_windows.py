@@ -5,7 +5,7 @@ import pytest
 import towers
 from PIL import Image
 
-from jaxclip.report.masks import read_mask, save_mask
+from jaxclip.data.mask_files import read_mask, save_mask
 from jaxclip.segmentation import label_pixels, to_grid, to_pixels
 from jaxclip.windows import corners, label_windows, window_maps
 

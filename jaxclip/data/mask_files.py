@@ -1,5 +1,6 @@
 """Masks as files: PNGs whose pixels are labels and whose palette tells them apart."""
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -34,13 +35,21 @@ def save_mask(labels: Integer[AnyArray, "row column"], path: Path) -> Path:
     return path
 
 
-def read_mask(path: Path) -> Integer[np.ndarray, "row column"]:
+def read_mask(file: Path | io.BytesIO, name: str | None = None) -> Integer[np.ndarray, "row column"]:
     """The labels of a palette or greyscale PNG.
 
+    Args:
+      name: for errors, where the file has none.
+
     Raises:
-      ValueError: an image whose pixels are colours.
+      ValueError: no image, or one whose pixels are colours.
     """
-    with Image.open(path) as image:
-        if image.mode not in ("P", "L", "1", "I", "I;16"):
-            raise ValueError(f"{path.name} must hold labels (palette or greyscale); its pixels are {image.mode}.")
-        return np.asarray(image).astype(np.int32)
+    name = name or getattr(file, "name", "the mask")
+    try:
+        with Image.open(file) as image:
+            mode, labels = image.mode, np.asarray(image)
+    except Exception as error:  # a damaged file can raise nearly anything from Pillow's parsers
+        raise ValueError(f"{name}: this is no mask that Pillow can read ({error}).") from error
+    if mode not in ("P", "L", "1", "I", "I;16"):
+        raise ValueError(f"{name} must hold labels (palette or greyscale); its pixels are {mode}.")
+    return labels.astype(np.int32)

@@ -1,0 +1,76 @@
+"""`jaxclip segment`: what is where, from class names alone."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from tyro.conf import Positional
+
+from jaxclip.commands.common import DType, resolve, say, write_json
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Zero-shot segmentation: a mask for every picture as PNG, and metrics where the data has masks.
+
+    jaxclip segment ViT-L-14/openai photos/ --classes cat dog "potted plant" --way classes --out masks
+    """
+
+    model: Positional[str]
+    """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
+    data: Positional[str]
+    """A picture, a folder of pictures (or of images/ and masks/), Pascal VOC's folder, gtsegs_ijcv.mat, a tfds folder
+    or name, or "scenes"."""
+    out: Path
+    """A folder for results.json and masks/."""
+    classes: tuple[str, ...] = ()
+    """What may be in the pictures, or a file with one a line; the data's own classes by default."""
+    background: tuple[str, ...] = ()
+    """With --way classes: what else may be there and is none of the classes, such as sky or grass."""
+    way: Literal["foreground", "classes"] = "foreground"
+    """As in the paper, the one class a picture is taken for; or several classes at once, with background."""
+    templates: Path | None = None
+    """A file of one prompt a line with {} where the class goes. Default: "a photo of a {}."."""
+    masks: Path | None = None
+    """A folder of masks under the pictures' names, where they do not lie with the data."""
+    split: str | None = None
+    """Of data that has splits."""
+    limit: int | None = None
+    """Only the first so many pictures."""
+    frame: Literal["crop", "squash", "released"] = "crop"
+    """What the model sees: what its own preprocessing crops, the whole picture squeezed, or, for the paper's numbers,
+    the picture cropped and its mask squeezed."""
+    window: int | None = None
+    """Slide the model over the picture, resized to this shorter side in pixels."""
+    stride: int | None = None
+    """Pixels from window to window; half a window by default."""
+    heads: tuple[str, ...] = ()
+    """Only these heads, as layer.head, or layer for all of a layer, counted from 0; all by default."""
+    batch: int = 8
+    """Pictures, or windows, of one step."""
+    dtype: DType = "float32"
+    """The model calculates in."""
+    image_size: int | None = None
+    """Run at another input size, with resized position embeddings."""
+    metrics: bool = True
+    """--no-metrics leaves the data's masks alone."""
+
+    def run(self) -> dict[str, Any]:
+        import jaxclip
+        from jaxclip.data.segmentation_data import open_masked
+        from jaxclip.report.segment import Named, segment_to_folder
+        from jaxclip.segment_pass import SegmentOptions
+
+        options = SegmentOptions(self.way, self.frame, self.window, self.stride, self.batch)
+        source = open_masked(self.data, masks=self.masks, split=self.split)
+        named = Named.read(source, self.classes, self.background, self.templates)
+        named.check(options)
+        order = named.order(source) if self.metrics and self.way == "classes" else None
+        clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
+        result = segment_to_folder(
+            clip, source, named, options, self.out, order=order, heads=self.heads, limit=self.limit,
+            metrics=self.metrics,
+        )  # fmt: skip
+        write_json(self.out / "results.json", result)
+        say(f"wrote {self.out / 'results.json'} and {result['n_images']} masks")
+        return result

@@ -1,0 +1,156 @@
+"""Class names and data in; masks, a table and results out."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jaxclip.clip import Clip
+from jaxclip.data.segmentation_data import MaskedSource
+from jaxclip.metrics import Segmented
+from jaxclip.pools import read_lines
+from jaxclip.report.tables import print_numbers
+from jaxclip.segment_pass import SegmentOptions, segment_data, write_masks
+from jaxclip.spatial import chosen_heads
+from jaxclip.zeroshot import class_embeddings, fill_templates
+
+TEMPLATE = "a photo of a {}."
+
+
+class Named(NamedTuple):
+    """Classes and background by name, each with its prompts."""
+
+    classes: tuple[str, ...]
+    background: tuple[str, ...]
+    prompts: list[list[str]]
+
+    @classmethod
+    def read(
+        cls, source: MaskedSource, classes: Sequence[str], background: Sequence[str], templates: Path | None = None
+    ) -> "Named":
+        """From what a user gives: names, or a file with one a line; else the data's own.
+
+        Raises:
+          ValueError: neither the user nor the data names classes, or one comes twice.
+        """
+        asked = tuple(classes)
+        if len(asked) == 1 and Path(asked[0]).is_file():
+            asked = tuple(filter(None, read_lines(asked[0])))
+        names = asked or source.class_names
+        if not names:
+            raise ValueError("no classes: the data does not name any; pass them as classes.")
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ValueError(f"every class must be named once; got {twice[0]!r} {names.count(twice[0])} times.")
+        ways = [TEMPLATE] if templates is None else list(filter(None, read_lines(templates)))
+        prompts = fill_templates([name.replace("_", " ") for name in names], ways)
+        if source.kind == "scenes" and not asked and templates is None:
+            from jaxclip.data import scenes
+
+            prompts = scenes.prompts("shape") + scenes.prompts("bird")
+        return cls(names, tuple(background), [list(some) for some in prompts] + [[text] for text in background])
+
+    def check(self, options: SegmentOptions) -> None:
+        """Refuse what the way of segmenting cannot do with these names."""
+        if options.way == "foreground" and self.background:
+            raise ValueError("background texts are for way='classes'; the paper's way compares with the other classes.")
+        if len(self.prompts) < 2:
+            raise ValueError(
+                f"a class is compared with other texts; got {self.classes[0]!r} alone. Pass more classes, or "
+                f"background texts with way='classes'."
+            )
+        if len(self.classes) > 254 and options.way == "classes":
+            raise ValueError(f"mask files hold at most 254 classes; got {len(self.classes)}.")
+
+    def order(self, source: MaskedSource) -> list[int] | None:
+        """The label here of each label of the data; None where the data does not name its classes.
+
+        Raises:
+          ValueError: the data has other classes.
+        """
+        if source.class_names is None:
+            return None
+        if set(self.classes) != set(source.class_names):
+            raise ValueError(
+                f"metrics over classes need the data's own, in any order: {', '.join(source.class_names)}; got "
+                f"{', '.join(self.classes)}. Leave out classes, or metrics."
+            )
+        return [0, *(1 + self.classes.index(name) for name in source.class_names)]
+
+
+def segment_to_folder(
+    clip: Clip,
+    source: MaskedSource,
+    named: Named,
+    options: SegmentOptions,
+    out: Path,
+    *,
+    order: Sequence[int] | None = None,
+    heads: Sequence[str] = (),
+    limit: int | None = None,
+    metrics: bool = True,
+) -> dict[str, Any]:
+    """Segment a data set into `out/masks` and print what it scores.
+
+    Returns:
+      `model`, `way`, `frame`, `window`, `classes`, `background`, `heads`, `n_images`; `metrics` as
+      `jaxclip.metrics.Segmented.to_dict` has them, None without masks; `class_iou`, the same by name (in the paper's
+      way: background and foreground); and `images`, each with `name`, `mask` (its file; label i + 1 is class i,
+      in the paper's way 1 is the foreground; 255 was not seen), `shares` of the picture by class, and, in the paper's
+      way, the `class` it is taken for.
+    """
+    config = clip.config.vision
+    chosen = chosen_heads(heads, config.n_layers, config.n_heads) if heads else None
+    embeddings = class_embeddings(clip, named.prompts)
+    n = len(named.classes)
+    found = segment_data(
+        clip, source if metrics else Maskless(source), embeddings[:n], options,
+        background=embeddings[n:] if named.background else None, heads=chosen, order=order, limit=limit,
+    )  # fmt: skip
+    columns = (TextColumn(clip.config.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=min(len(source), limit or len(source)))
+        images, total = write_masks(found, out / "masks", named.classes, lambda: bar.advance(task))
+    labels = ("background", "foreground") if options.way == "foreground" else ("background", *named.classes)
+    if total is not None:
+        _print(clip.config.name, total, labels)
+    scored = None if total is None else total.to_dict()
+    return {
+        "model": clip.config.name,
+        "way": options.way,
+        "frame": options.frame if options.window is None else None,
+        "window": options.window,
+        "classes": list(named.classes),
+        "background": list(named.background),
+        "heads": list(heads) or "all",
+        "n_images": len(images),
+        "metrics": scored,
+        "class_iou": None if scored is None else dict(zip(labels, scored["class_iou"], strict=True)),
+        "images": images,
+    }
+
+
+class Maskless:
+    """A source without its masks."""
+
+    def __init__(self, source: MaskedSource):
+        self.source, self.kind, self.class_names = source, source.kind, source.class_names
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.source[index]._replace(mask=None)
+
+
+def _print(name: str, total: Segmented, labels: Sequence[str]) -> None:
+    rows = {
+        "pixel accuracy": [f"{total.pixel_accuracy:.2%}"],
+        "mean IoU": [f"{total.mean_iou():.2%}"],
+        "mean AP": [f"{total.mean_ap:.2%}"],
+    }
+    rows |= {
+        f"IoU of {label}": [f"{iou:.2%}"] for label, iou in zip(labels, total.class_iou, strict=True) if iou == iou
+    }
+    print_numbers(f"{name}: {total.n_images} pictures with masks", rows, ("metric", ""))
