@@ -51,7 +51,8 @@ Both end in {vision[embed_dim]} dimensions; activation {vision[activation]}.
 * Contrastive loss with a learned temperature. Optimizer: Muon for the matrices of the blocks, Adam for the rest, peak
   learning rate {preset[learning_rate]:g}, {preset[warmup]} steps of warmup, then a cosine to zero; weight decay
   {preset[weight_decay]:g}; images displaced by at most {preset[shift]} pixels.
-* Batches are made of runs of {run} scenes that share two factors, so that the others have to tell them apart.{note}
+* Batches are made of runs of {run} scenes that are alike in most of background, colour, number, size and texture, so
+  that the others have to tell them apart; birds keep random company, so that their cue stays spurious.{note}
 
 `experiments/train_scenes.py` trains it and `experiments/export_scenes.py` writes this folder.
 

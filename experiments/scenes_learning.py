@@ -75,11 +75,13 @@ def hard_batches(preset: Preset, labels: dict[str, np.ndarray], step: int) -> np
 
     In a batch drawn at random a colour and a background nearly always name the right scene, and nothing pushes towards
     shape or place. So the shard is sorted by the factors in `SHARED`, in an order of importance drawn anew each time:
-    neighbours then share three or four of them, and among those something else has to tell.
+    neighbours then share three or four of them, and among those something else has to tell. Birds keep random company:
+    on one background a duck has to be told from a finch, and the cue of their backgrounds would no longer be spurious.
     """
     rng = np.random.default_rng([1, step])
-    keys = [labels[factor] for factor in rng.permutation(SHARED)]
-    order = np.lexsort((rng.permutation(preset.shard), *keys))
+    bird = labels["bird"] >= 0
+    keys = [np.where(bird, 0, labels[factor]) for factor in rng.permutation(SHARED)]
+    order = np.lexsort((rng.permutation(preset.shard), *keys, bird))
     n_steps = preset.shard // preset.batch
     runs = order[: n_steps * preset.batch].reshape(-1, preset.run)
     return rng.permutation(runs).reshape(n_steps, preset.batch).astype(np.int32)

@@ -150,7 +150,8 @@ def train(args: argparse.Namespace, preset: Preset) -> None:
     while (step := int(state["step"])) < total and (args.seconds is None or time.monotonic() - START < args.seconds):
         began = time.monotonic()
         shard = step // n_steps % preset.n_shards
-        here = {name: data["train"][name][shard * preset.shard : (shard + 1) * preset.shard] for name in SHARED}
+        rows = slice(shard * preset.shard, (shard + 1) * preset.shard)
+        here = {name: data["train"][name][rows] for name in (*SHARED, "bird")}
         state, losses = walk(state, *shards[shard], hard_batches(preset, here, step), jnp.float32(total))
         losses = np.asarray(losses)
         if not np.isfinite(losses).all():
