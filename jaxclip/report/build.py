@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from jaxclip.report.report_card import named
 from jaxclip.report.report_pictures import data_uri, short
 
 SCRIPTS = ("colour.js", "draw.js", "pages.js", "more_pages.js", "app.js")
@@ -114,7 +115,7 @@ def _cut(value: Any) -> Any:
         return {key: _cut(one) for key, one in list(value.items())[:LONGEST]}
     if isinstance(value, list):
         return [_cut(one) for one in value[:LONGEST]]
-    return value
+    return named(value) if isinstance(value, str) else value
 
 
 def _figure(path: Path) -> dict[str, str] | None:

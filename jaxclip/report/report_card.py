@@ -23,13 +23,13 @@ def card(run: Run, clip: Clip, source: str, error: float, n_checked: int, pool: 
     weights = [entry for entry in held.get("weights", []) if "sha256" in entry]
     exact = info["model"]["compute"]["dtype"] == "float32"
     rows = [
-        ("Checkpoint", _named(held.get("repository") or held.get("source") or info["model"]["source"])),
+        ("Checkpoint", named(held.get("repository") or held.get("source") or info["model"]["source"])),
         ("Image tower", f"{vision.n_layers} layers of {vision.n_heads} heads, width {vision.width}, joint space of "
                         f"{vision.embed_dim}"),
         ("Input", f"{_by(vision.image_size)} pixels in patches of {_by(vision.patch_size)}"),
         ("Image tower's hash", info["model"]["hash"]),
         *[(f"SHA-256 of {entry['file']}", entry["sha256"]) for entry in weights],
-        ("Images", f"{run.n_images:,} of {_named(info['data']['source'])}"
+        ("Images", f"{run.n_images:,} of {named(info['data']['source'])}"
                    + (f"; {len(run.unreadable):,} could not be read" if run.unreadable else "")),
         ("Texts", f"{len(pool.texts):,} of the pool {pool.name}"),
         ("Units", "terms divided by the norm of their image's embedding" if run.units == "normalized" else "raw terms"),
@@ -57,7 +57,7 @@ def provenance(source: str) -> dict[str, Any]:
     return read(source)[3]
 
 
-def _named(source: str) -> str:
+def named(source: str) -> str:
     """Without the folders above: where things lie on one machine is nobody else's matter."""
     return Path(source).name if Path(source).is_absolute() else source
 
@@ -66,7 +66,7 @@ def _worded(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(map(str, value))
     words = str(value).split(" ")
-    return " ".join(_named(word) for word in words)
+    return " ".join(named(word) for word in words)
 
 
 def _by(size: tuple[int, int]) -> str:

@@ -3,11 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -18,8 +16,7 @@ from jaxclip.report.report_images import example_maps, image_pages
 from jaxclip.report.report_pictures import PAGE, THUMBNAIL, Pictures, short, shorts, spread
 from jaxclip.report.report_terms import Question, Terms, embed, nearest_question, run_questions, run_terms
 from jaxclip.runs import Run
-from jaxclip.text_span import TextSpan, textspan
-from jaxclip.zeroshot import accuracy
+from jaxclip.text_span import TextSpan, head_bases
 
 Progress = Callable[[str, int, int], None]
 
@@ -120,12 +117,8 @@ def collect(
 def _spans(moments: Any, texts: Float[np.ndarray, "text embed"], steps: int) -> list[TextSpan]:
     """Text bases, one stack a layer."""
     units = moments.centre.value.shape[-1]
-    run = jax.vmap(partial(textspan, steps=min(steps, units - 3)), in_axes=(0, None))
-    found = []
-    for layer in range(moments.count.shape[0]):
-        span = run(jax.tree.map(lambda x, at=layer: x[at], moments), jnp.asarray(texts))
-        found.append(jax.tree.map(np.asarray, span))
-    return found
+    spans = jax.tree.map(np.asarray, head_bases(moments, texts, steps=min(steps, units - 3)))
+    return [jax.tree.map(lambda x, at=layer: x[at], spans) for layer in range(len(spans.indices))]
 
 
 def _from_heads(
@@ -166,16 +159,13 @@ def _heads(
     for i, question in enumerate(questions):
         labels = question.labels[terms.rows]
         mlp = [_mean_effect(terms.mlp[:, layer], question.directions, labels) for layer in range(n_layers)]
-        there = labels >= 0
         said.append(
             {
                 "name": question.name,
                 "texts": list(question.texts),
                 "known": question.known,
-                "n": int(there.sum()),
-                "accuracy": accuracy(terms.embedding[there], question.classes, labels[there])
-                if question.known and there.any()
-                else None,
+                "n": int((labels >= 0).sum()),
+                "accuracy": question.accuracy(terms.embedding, terms.rows),
                 "heads": shorts(effects[i]),
                 "mlp": shorts(mlp),
                 "init": short(_mean_effect(terms.init, question.directions, labels)),

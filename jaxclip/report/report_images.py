@@ -3,7 +3,6 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -38,19 +37,20 @@ def image_pages(
     Returns:
       A page by row, and the largest error of the sum of all terms, relative to the embedding's norm.
     """
-    directions = jnp.asarray(np.concatenate([question.directions for question in questions]))
+    directions = np.concatenate([question.directions for question in questions])
+    matrices = np.asarray(run.matrices)
+    along = matrices @ directions.T
     pages, error = {}, 0.0
     for start in range(0, len(rows), BATCH):
         some = list(rows[start : start + BATCH])
         images = pictures.inputs(padded(some))
-        state, scale = states(run, clip, images)
-        parts = state.contributions(run.matrices)
-        off = np.linalg.norm(np.asarray(parts.total() - state.embedding), axis=-1)
-        error = max(error, float((off / np.linalg.norm(np.asarray(state.embedding), axis=-1)).max()))
-        scores = np.asarray(jnp.einsum("be,se->bs", state.embedding, directions, precision="highest"))
-        maps = np.asarray(text_maps(clip.vision, images, directions)[1])[:, 1:] * scale[:, None, None]
-        said = parts.project(directions)
-        heads, mlp, init = np.asarray(said.attn), np.asarray(said.mlp), np.asarray(said.init)
+        state = states(run, clip, images)
+        terms = state.heads.transpose(1, 2, 0, 3)
+        off = state.init + state.mlp.sum(1) + (terms @ matrices).sum((0, 1)) - state.embedding
+        error = max(error, float((np.linalg.norm(off, axis=-1) / np.linalg.norm(state.embedding, axis=-1)).max()))
+        maps = np.asarray(text_maps(clip.vision, images, directions)[1])[:, 1:] * state.scale[:, None, None]
+        heads, scores = (terms @ along).transpose(2, 0, 1, 3), state.embedding @ directions.T
+        mlp, init = state.mlp @ directions.T, state.init @ directions.T
         for i, row in enumerate(some):
             chosen = _chosen(row, scores[i], questions)
             pages[row] = {
@@ -98,14 +98,14 @@ def example_maps(
     found = {}
     for some in _batches(wanted):
         images = pictures.inputs(padded(some))
-        _, scale = states(run, clip, images)
+        scale = states(run, clip, images).scale
         asked = sorted({text for row in some for _, _, text in wanted[row]})
         for start in range(0, len(asked), CHUNK):
             now = asked[start : start + CHUNK]
             place = {text: i for i, text in enumerate(now)}
             directions = np.zeros((CHUNK, texts.shape[1]), np.float32)
             directions[: len(now)] = texts[now]
-            maps = np.asarray(text_maps(clip.vision, images, jnp.asarray(directions), each=True)[1])
+            maps = np.asarray(text_maps(clip.vision, images, directions, each=True)[1])
             for i, row in enumerate(some):
                 for layer, head, text in wanted[row]:
                     if text in place:

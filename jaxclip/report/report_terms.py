@@ -2,19 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
 from jaxclip.classes import run_classes
 from jaxclip.clip import Clip
-from jaxclip.heads import HeadState, head_state
+from jaxclip.heads import head_state
 from jaxclip.report.report_pictures import Pictures, spread
 from jaxclip.run_folder import BANK
 from jaxclip.runs import Run
-from jaxclip.zeroshot import contrast
 
 BATCH = 8
 TEXTS = 64
@@ -59,7 +57,14 @@ class Question:
     @property
     def directions(self) -> Float[np.ndarray, "text embed"]:
         """Each text minus the mean of all: what only it gets."""
-        return np.asarray(contrast(self.classes))
+        return self.classes - self.classes.mean(0)
+
+    def accuracy(self, embedding: Float[np.ndarray, "image embed"], rows: Int[np.ndarray, "image"]) -> float | None:
+        """Of the nearest text, over those of these images that have a label; None where labels are not known."""
+        there = self.labels[rows] >= 0
+        if not (self.known and there.any()):
+            return None
+        return float(((embedding[there] @ self.classes.T).argmax(-1) == self.labels[rows][there]).mean())
 
 
 def run_terms(run: Run, clip: Clip, pictures: Pictures, most: int) -> Terms:
@@ -71,13 +76,24 @@ def run_terms(run: Run, clip: Clip, pictures: Pictures, most: int) -> Terms:
     return Terms(rows, **held, head=lambda layer, head: bank.head(layer, head)[rows])
 
 
-def states(
-    run: Run, clip: Clip, images: Float[np.ndarray, "batch height width channel"]
-) -> tuple[HeadState, Float[np.ndarray, "batch"]]:
-    """Images' terms in the run's units, and what raw terms have to be multiplied by for them."""
+class State(NamedTuple):
+    """A batch of images in the run's units, on the host: what NumPy adds up is not compiled for every shape."""
+
+    embedding: np.ndarray
+    init: np.ndarray
+    mlp: np.ndarray
+    heads: np.ndarray
+    scale: np.ndarray
+    """What raw terms are multiplied by for these units, one number an image."""
+
+
+def states(run: Run, clip: Clip, images: Float[np.ndarray, "batch height width channel"]) -> State:
+    """Images' terms from the model."""
     state = head_state(clip.vision, images)
-    norms = np.linalg.norm(np.asarray(state.embedding), axis=-1)
-    return (state.normalized(), 1 / norms) if run.units == "normalized" else (state, np.ones_like(norms))
+    parts = [np.asarray(part) for part in (state.embedding, state.init, state.mlp, state.heads)]
+    norms = np.linalg.norm(parts[0], axis=-1)
+    scale = 1 / norms if run.units == "normalized" else np.ones_like(norms)
+    return State(*(part * scale.reshape(-1, *(1,) * (part.ndim - 1)) for part in parts), scale)
 
 
 def padded(rows: Sequence[int], size: int = BATCH) -> list[int]:
@@ -89,9 +105,8 @@ def _from_model(run: Run, clip: Clip, pictures: Pictures, rows: Int[np.ndarray, 
     parts = []
     for start in range(0, len(rows), BATCH):
         some = rows[start : start + BATCH].tolist()
-        state, _ = states(run, clip, pictures.inputs(padded(some)))
-        parts.append(jax.tree.map(lambda x, n=len(some): np.asarray(x)[:n], state))
-    state = jax.tree.map(lambda *xs: np.concatenate(xs), *parts)
+        parts.append([part[: len(some)] for part in states(run, clip, pictures.inputs(padded(some)))])
+    state = State(*map(np.concatenate, zip(*parts, strict=True)))
     return Terms(rows, state.embedding, state.init, state.mlp, lambda layer, head: state.heads[:, layer, head])
 
 
@@ -122,8 +137,7 @@ def nearest_question(
 ) -> Question:
     """A question without an answer key: each ranked image's nearest text stands for it."""
     labels = np.full(run.n_images, -1, np.int32)
-    scores = jnp.einsum("ie,se->is", terms.embedding, np.asarray(contrast(classes)), precision="highest")
-    labels[terms.rows] = np.asarray(scores).argmax(-1)
+    labels[terms.rows] = (terms.embedding @ (classes - classes.mean(0)).T).argmax(-1)
     return Question(name, texts, classes, labels, False)
 
 

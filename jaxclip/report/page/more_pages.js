@@ -97,6 +97,8 @@ function textPage(run, where, index) {
     }))]};
 }
 
+const count = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
+
 function found(run, query) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);
   // The beginning of a word, so that red does not find checkered; anywhere in scripts that do not part their words.
@@ -108,9 +110,10 @@ function found(run, query) {
 
 function searchPage(run, where, query) {
   const {texts, heads, images} = found(run, query), n = texts.length + heads.length + images.length;
+  const counts = [count(texts.length, "text"), count(heads.length, "head"), count(images.length, "image")].join(", ");
   const part = (title, items, list) => items.length ? h("section", null, h("h2", null, `${title} `, h("span", {class: "tag"}, String(items.length))), list) : null;
-  return {title: `Search: ${query}`, status: `${texts.length} texts, ${heads.length} heads, ${images.length} images for ${query}`, body: [
-    h("h1", {tabindex: "-1"}, `“${query}”`), h("p", {class: "lede"}, n ? `${texts.length} texts, ${heads.length} heads, ${images.length} images.` : "Nothing has all of these words; try fewer."),
+  return {title: `Search: ${query}`, status: `${counts} for ${query}`, body: [
+    h("h1", {tabindex: "-1"}, `“${query}”`), h("p", {class: "lede"}, n ? `${counts}.` : "Nothing has all of these words; try fewer."),
     part("Texts", texts, h("ul", {class: "plain"}, texts.slice(0, 60).map((i) => h("li", null, h("a", {href: `${where}/text/${i}`}, run.texts[i].text), run.texts[i].property && h("span", {class: "tag"}, run.texts[i].property))))),
     part("Heads", heads, h("ul", {class: "plain"}, heads.slice(0, 60).map(([l, i]) => h("li", null, h("a", {href: `${where}/head/${l}/${i}`}, `Layer ${l}, head ${i}`), h("span", {class: "note"}, ` ${names(run, l, i).slice(0, 4).join(" · ")}`))))),
     part("Images", images, gallery(run, where, images.slice(0, 60)))]};
@@ -132,13 +135,17 @@ function comparePage(runs, changes, redraw) {
 const isPlain = (value) => value === null || typeof value !== "object";
 const isRecord = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const isNumbers = (value) => Array.isArray(value) && value.length > 0 && value.every((x) => typeof x === "number" || x === null);
-const worded = (key) => sentence(String(key).replace(/_/g, " "));
+const NAMES = {n_images: "Images", n_texts: "Texts", mlps: "All MLPs ablated", class_attn: "Class token’s self-attention ablated", both: "Both ablated", attention_layers: "Attention layers ablated, from the first", mlps_kept: "MLPs kept", mlps_ablated: "MLPs ablated"};
+const worded = (key) => NAMES[key] || sentence(String(key).replace(/_/g, " "));
+const KINDS = [["attention_layers", "Ablation"], ["group_label", "Debiasing"], ["queries", "Retrieval"], ["miou", "Segmentation"], ["mean_iou", "Segmentation"], ["mIoU", "Segmentation"], ["factors", "Demo"], ["pool", "Text bases"], ["pictures", "Decomposition"]];
+const kindOf = (result) => KINDS.find(([key]) => Object.hasOwn(result, key))?.[1];
 
 function cellOf(value, key = "") {
   if (value === null || value === undefined) return "–";
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value === "number") {
-    if (/accuracy|precision|recall|iou|share|chance|explained/i.test(key) && Math.abs(value) <= 1) return percent(value, 1);
+    const part = /accuracy|precision|recall|iou|share|chance|explained|^mlps|^class_attn$|^both$|^attention_layers$|intact/i.test(key) || (/score|size|basis|variance/i.test(key) && !Number.isInteger(value));
+    if (part && Math.abs(value) <= 1) return percent(value, 1);
     return plain(Number.isInteger(value) ? value.toLocaleString("en") : Math.abs(value) >= 0.001 || !value ? String(Number(value.toPrecision(4))) : power(value, 1));
   }
   if (Array.isArray(value)) return value.length > 24 ? `${value.length} values` : value.map((x) => cellOf(x, key)).join(", ");
@@ -146,18 +153,28 @@ function cellOf(value, key = "") {
   return String(value);
 }
 
-function records(rows, first, names_) {
+function records(rows, first = null, names_ = []) {
   const columns = [...new Set(rows.flatMap((row) => Object.keys(row)))].slice(0, 14);
   const numeric = (key) => rows.every((row) => isPlain(row[key]) && typeof row[key] !== "string");
-  return table(null, [...(first ? [{name: first}] : []), ...columns.map((key) => ({name: worded(key), number: numeric(key)}))], rows.map((row, i) => [...(first ? [names_[i]] : []), ...columns.map((key) => cellOf(row[key], key))]));
+  return table(null, [...(first !== null ? [{name: first}] : []), ...columns.map((key) => ({name: worded(key), number: numeric(key)}))], rows.map((row, i) => [...(first !== null ? [names_[i]] : []), ...columns.map((key) => cellOf(row[key], key))]));
 }
 
 function matrix(rows, key) {
-  const limit = largest(rows.flat()), both = rows.flat().some((x) => x < 0);
-  return h("div", {class: "scroll"}, h("table", {class: rows[0].length > 12 ? "grid fine" : "grid"}, h("caption", {class: "visually-hidden"}, worded(key)), h("tbody", null, rows.map((row, i) => h("tr", null, h("th", {scope: "row"}, String(i)), row.map((x) => {
-    const colour = both ? diverging(x / limit) : sequential(x / limit);
+  const all = rows.flat().filter((x) => x !== null), limit = largest(all), both = all.some((x) => x < 0), least = both ? 0 : Math.min(...all);
+  return h("div", {class: "scroll"}, h("table", {class: rows[0].length > 12 ? "grid fine" : "grid"}, h("caption", {class: "visually-hidden"}, worded(key)), h("colgroup", null, h("col", {class: "names"})), h("tbody", null, rows.map((row, i) => h("tr", null, h("th", {scope: "row"}, String(i)), row.map((x) => {
+    const colour = both ? diverging(x / limit) : sequential((x - least) / (limit - least || 1));
     return h("td", null, h("span", {class: "cell", style: {background: css(colour), color: inkOn(colour)}, title: cellOf(x, key)}, row.length > 12 ? "" : cellOf(x, key)));
   }))))));
+}
+
+const isShort = (value) => Array.isArray(value) && (value.length < 3 ? value.every(isPlain) : value.length <= 12 && value.every((x) => typeof x === "string"));
+
+/* Lists of one length that stand together are the columns of one table: [those tables, what is left]. */
+function together(entries) {
+  const lists = entries.filter(([, x]) => Array.isArray(x) && x.length > 2 && x.every(isPlain)), lengths = lists.map(([, x]) => x.length);
+  const groups = [...new Set(lengths)].map((n) => lists.filter(([, x]) => x.length === n)).filter((group) => group.length > 1);
+  const shown = groups.map((group) => records(group[0][1].map((_, i) => Object.fromEntries(group.map(([name, x]) => [name, x[i]]))), "", group[0][1].map((_, i) => String(i + 1))));
+  return [shown, entries.filter((entry) => !groups.flat().includes(entry))];
 }
 
 function nested(key, value, depth) {
@@ -168,18 +185,20 @@ function nested(key, value, depth) {
     if (value.length && value.every(isRecord)) return [title, records(value.slice(0, 60)), value.length > 60 && h("p", { class: "note" }, `The first 60 of ${value.length}.`)];
     return [title, h("p", null, cellOf(value, key))];
   }
-  const entries = Object.entries(value), flat = entries.filter(([, x]) => isPlain(x) || (Array.isArray(x) && x.every(isPlain) && x.length <= 2) || (Array.isArray(x) && x.length && x.every((y) => typeof y === "string"))), rest = entries.filter((entry) => !flat.includes(entry));
-  if (!flat.length && rest.length > 1 && rest.every(([, x]) => isRecord(x) && Object.values(x).some(isPlain))) {
-    const deeper = rest.map(([name, x]) => [name, Object.fromEntries(Object.entries(x).filter(([, y]) => !isPlain(y)))]).filter(([, x]) => Object.keys(x).length);
-    return [title, records(rest.map(([, x]) => Object.fromEntries(Object.entries(x).filter(([, y]) => isPlain(y)))), worded(key ?? "name"), rest.map(([name]) => name)),
-      deeper.length && h("details", null, h("summary", null, "Everything else"), h("div", {class: "nested"}, deeper.map(([name, x]) => nested(name, x, 1))))];
+  const entries = Object.entries(value), flat = entries.filter(([, x]) => isPlain(x) || isShort(x)), deep = entries.filter(([, x]) => !isPlain(x) && !isShort(x));
+  if (!flat.length && deep.length > 1 && deep.every(([, x]) => isRecord(x) && Object.values(x).some(isPlain))) {
+    const deeper = deep.map(([name, x]) => [name, Object.fromEntries(Object.entries(x).filter(([, y]) => !isPlain(y)))]).filter(([, x]) => Object.keys(x).length);
+    return [title, records(deep.map(([, x]) => Object.fromEntries(Object.entries(x).filter(([, y]) => isPlain(y)))), worded(key ?? "name"), deep.map(([name]) => name)),
+      deeper.length > 0 && h("details", null, h("summary", null, "Everything else"), h("div", {class: "nested"}, deeper.map(([name, x]) => nested(name, x, 1))))];
   }
+  const [lists, rest] = together(deep);
   const inner = [flat.length ? h("table", null, h("tbody", null, flat.map(([name, x]) => h("tr", null, h("th", {scope: "row"}, worded(name)), h("td", null, cellOf(x, name)))))) : null,
-    rest.slice(0, 40).map(([name, x]) => nested(name, x, depth + 1))];
+    lists, rest.slice(0, 40).map(([name, x]) => nested(name, x, depth + 1))];
   return depth > 1 ? [title, h("details", null, h("summary", null, `${entries.length} entries`), h("div", {class: "nested"}, inner))] : [title, inner];
 }
 
 function resultsPage(results) {
   return {title: "Results", body: [h("h1", {tabindex: "-1"}, "Results"), h("p", {class: "lede"}, "What other commands found, as they wrote it."),
-    results.map((one) => h("section", {class: "result"}, h("h2", null, one.name), nested(null, one.data, 0), one.figures.map((figure) => h("figure", null, h("img", {src: safe(figure.picture), alt: worded(figure.name), loading: "lazy"}), h("figcaption", null, worded(figure.name))))))]};
+    results.map((one) => h("section", {class: "result"}, h("h2", null, kindOf(one.data) || one.name, kindOf(one.data) && h("span", {class: "tag"}, one.name)),
+      one.figures.length ? h("div", {class: "figures"}, one.figures.map((figure) => h("figure", null, h("img", {src: safe(figure.picture), alt: worded(figure.name), loading: "lazy"}), h("figcaption", null, worded(figure.name))))) : null, nested(null, one.data, 0)))]};
 }
