@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
+from jaxclip.data.classes import class_words, readable, template_kinds
+from jaxclip.data.classes import templates as shipped
 from jaxclip.pools import read_lines
 from jaxclip.runs import Run
 from jaxclip.zeroshot import fill_templates
-
-TEMPLATE = "a photo of a {}."
 
 
 @dataclass(frozen=True)
@@ -35,15 +35,18 @@ class Classes:
         return np.flatnonzero(self.labels >= 0)
 
 
-def run_classes(run: Run, kind: str = "label", classes: Path | None = None, templates: Path | None = None) -> Classes:
+def run_classes(
+    run: Run, kind: str = "label", classes: Path | None = None, templates: str | Path | None = None
+) -> Classes:
     """The classes of one kind of label of a run.
 
     Args:
       run: with labels.
       kind: of label; of the scenes, a factor.
-      classes: a file of one class a line, in the order of the labels. Default: the label's own names, _ read as a
-        space; a factor of the scenes has prompts of its own.
-      templates: a file of one prompt a line with {} where the class goes. Default: "a photo of a {}."
+      classes: a file of one class a line, in the order of the labels. Default: the label's own names, put in
+        words as `jaxclip.data.classes.readable` does; a factor of the scenes has prompts of its own.
+      templates: a file of one prompt a line with {} where the class goes, or {a} where it goes with its article; or
+        the name of a shipped list, such as "general". Default: "a photo of {a}."
 
     Raises:
       FileNotFoundError: no such file.
@@ -62,11 +65,29 @@ def run_classes(run: Run, kind: str = "label", classes: Path | None = None, temp
         names = _read(classes)
         if len(names) <= labels.max():
             raise ValueError(f"{classes} has {len(names)} classes, but {kind} goes up to {labels.max()}, from 0.")
-    ways = [TEMPLATE] if templates is None else list(filter(None, read_lines(templates)))
-    return Classes(kind, names, fill_templates([name.replace("_", " ") for name in names], ways), labels)
+    words = _words(run, names) if classes is None else names
+    return Classes(kind, names, fill_templates(words, read_templates(templates)), labels)
 
 
-def _scenes_prompts(run: Run, kind: str, classes: Path | None, templates: Path | None) -> list[list[str]]:
+def read_templates(source: str | Path | None) -> list[str]:
+    """Templates from a file or a shipped list by its name; None is "a photo of {a}." alone.
+
+    Raises:
+      FileNotFoundError: there is neither.
+    """
+    if source is None or (str(source) in template_kinds() and not Path(source).exists()):
+        return list(shipped("single" if source is None else str(source)))
+    return [line for line in read_lines(source) if line]
+
+
+def _words(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Words for a label's names: those of the data set where it is a known one, else by rule."""
+    kinds = {"cifar": ("cifar10", "cifar100", "cifar100_coarse"), "waterbirds": ("waterbirds", "waterbirds_place")}
+    known = [data for data in kinds.get(run.info["data"]["kind"], ()) if set(names) <= class_words(data).keys()]
+    return readable(names, known[0] if known else None)
+
+
+def _scenes_prompts(run: Run, kind: str, classes: Path | None, templates: str | Path | None) -> list[list[str]]:
     from jaxclip.data.scenes_captions import PROMPTS, prompts
 
     asked = run.info["data"]["kind"] == "scenes" and classes is None and templates is None

@@ -8,6 +8,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.clip import Clip
+from jaxclip.data.classes import prompts as filled
 
 
 def text_embeddings(clip: Clip, texts: Sequence[str], batch: int = 256) -> Float[Array, "text embed"]:
@@ -44,17 +45,12 @@ def class_embeddings(clip: Clip, prompts: Sequence[Sequence[str]], batch: int = 
 
 
 def fill_templates(classes: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
-    """For every class, its prompts: each template with the class in place of {}.
+    """For every class, its prompts: each template with the class in place of {}, or with its article in place of {a}.
 
     Raises:
-      ValueError: no templates, or one without {}.
+      ValueError: no templates, or one without a place for the class.
     """
-    if not templates:
-        raise ValueError('at least one template is needed, such as "a photo of a {}."; got none.')
-    for template in templates:
-        if "{}" not in template:
-            raise ValueError(f"a template needs {{}} where the class goes; got {template!r}.")
-    return [[template.replace("{}", name) for template in templates] for name in classes]
+    return filled(classes, list(templates))
 
 
 def accuracy(

@@ -173,7 +173,7 @@ def test_own_classes_templates_and_means(run, clip, tmp_path, capsys):
         (("--label", "bird", "--classes", "{tmp}/twice.txt"), "has 'duck' more than once"),
         (("--label", "bird", "--classes", "{tmp}/gap.txt"), "line 2 is empty"),
         (("--label", "bird", "--classes", "{tmp}/none.txt"), "there is no file"),
-        (("--label", "bird", "--templates", "{tmp}/few.txt"), "a template needs {} where the class goes; got 'one'"),
+        (("--label", "bird", "--templates", "{tmp}/few.txt"), "where the class is to stand; got ['one', 'two']"),
         (("--label", "bird", "--texts", "{tmp}/none.txt"), "there is no file"),
         (("--label", "bird", "--means-from", "{tmp}"), "is no run"),
     ],
@@ -186,6 +186,16 @@ def test_bad_input_is_one_line_and_writes_nothing(run, tmp_path, capsys, options
     assert status("ablate", run, "--out", tmp_path / "out", *filled) == 1
     assert said in only_line(capsys.readouterr())
     assert not (tmp_path / "out").exists()
+
+
+def test_default_words_and_shipped_templates(run, tmp_path):
+    opened = jaxclip.open_run(run)
+    groups = run_classes(opened, "group")
+    assert groups.prompts[0] == ["a photo of a duck on water."]
+    assert run_classes(opened, "shape", templates="general").prompts[0][0] == "a photo of a circle."
+    assert len(run_classes(opened, "shape", templates="general").prompts[0]) > 10
+    birds = with_info(run, tmp_path / "birds", "data", kind="waterbirds", label_names={"place": ["land", "water"]})
+    assert run_classes(jaxclip.open_run(birds), "place").prompts == [["a photo of a forest."], ["a photo of a lake."]]
 
 
 def test_runs_that_cannot_serve(run, tmp_path, capsys):

@@ -25,8 +25,9 @@ class Ablate:
     """The kind of label to classify; of the scenes, a factor such as shape."""
     classes: Path | None = None
     """A file of one class a line, in the order of the labels; by default the labels' own names."""
-    templates: Path | None = None
-    """A file of one prompt a line, with {} where the class goes; by default "a photo of a {}."."""
+    templates: str | None = None
+    """A file of one prompt a line, with {} where the class goes ({a} with its article), or the name of a shipped list:
+    single, general, small, bird, place, scene. By default single, "a photo of {a}."."""
     heads: tuple[str, ...] = ()
     """Sets of heads to ablate together, such as 5.2,5.3 (layer.head, from 0); several sets with spaces."""
     means_from: Path | None = None

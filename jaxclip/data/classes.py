@@ -50,6 +50,11 @@ def templates(kind: str = "general") -> tuple[str, ...]:
     return tuple(_chosen(TEMPLATES, kind, "templates"))
 
 
+def template_kinds() -> tuple[str, ...]:
+    """What `templates` has lists of."""
+    return tuple(_read(TEMPLATES))
+
+
 def prompts(words: Sequence[str], sentences: Sequence[str] | str = "general") -> list[list[str]]:
     """For every class all sentences about it: what `jaxclip.zeroshot.class_embeddings` takes.
 
