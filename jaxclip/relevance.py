@@ -1,0 +1,211 @@
+"""Layer-wise relevance propagation: the score of a direction handed back through the tower, layer by layer.
+
+For y = f(x), each input gets x * (gradient of f by x, of relevance / y): in halves for a product of two activations,
+and for weights among products of one sign alone (z+). LayerNorm, softmax and activations pass relevance on, and biases
+get none. Two sets of rules differ in the rest:
+
+* "attribution", of Chefer et al.'s own method: the two parts of a residual sum are rescaled by how much each claims,
+  and relevance is conserved, so that it sums to 1 at every depth.
+* "lrp", of the baselines LRP and partial LRP in the same release: residual sums are split as they are, which lets parts
+  of opposite sign grow without bound, and of what a weight's products are given the negative inputs get half of all, so
+  that relevance is not conserved.
+
+As in `jaxclip.baselines`, one value a patch. Relevance is divided by values that come near 0: float32 may hold no more
+than two digits of its largest terms.
+
+Source: Chefer, Gur and Wolf, arXiv:2012.09838 (CVPR 2021), section 3, and its released code.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxclip import blocks, ops
+from jaxclip.baselines import Directions, Heatmaps, Images, pool, watch_gradients
+from jaxclip.segmentation import to_grid
+from jaxclip.vision import tokens_in
+
+TINY = 1e-9
+
+Rules = Literal["attribution", "lrp"]
+
+
+@jax.jit
+def lrp(vision: Any, images: Images, directions: Directions) -> Heatmaps:
+    """Relevance that arrives at each patch's pixels.
+
+    The released code goes on to single pixels; the rule for pixels conserves what a patch has, so this is their sum.
+    """
+    config, compute = vision.config, vision.compute
+    relevance, _ = propagate(vision, images, directions, "lrp")
+    patches = jnp.einsum(
+        "btp,pw->btw", ops.patchify(images, config.patch_size), vision.patch_embedding[...], precision=compute.precision
+    )
+    # What a token is given falls to its patch and to its position.
+    placed = jnp.pad(patches, ((0, 0), (1, 0), (0, 0)))
+    kept, _ = _split(jnp.add, relevance, placed, jnp.broadcast_to(vision.positional_embedding[...], placed.shape))
+    return to_grid(kept.sum(-1), config.grid)
+
+
+@jax.jit
+def partial_lrp(vision: Any, images: Images, directions: Directions) -> Heatmaps:
+    """Relevance of the last layer's pattern, clipped at 0, mean over heads.
+
+    Source: Voita et al., arXiv:1905.09418, section 4.
+    """
+    _, patterns = propagate(vision, images, directions, "lrp")
+    return to_grid(pool(jnp.maximum(patterns[-1], 0).mean(1), vision.config), vision.config.grid)
+
+
+@jax.jit
+def transformer_attribution(vision: Any, images: Images, directions: Directions) -> Heatmaps:
+    """Product over layers of identity + mean over heads of (relevance of the pattern * its gradient), clipped at 0.
+
+    Source: Chefer, Gur and Wolf, arXiv:2012.09838 (CVPR 2021), section 3.2.
+    """
+    _, relevances = propagate(vision, images, directions)
+    _, gradients = watch_gradients(vision, images, directions)
+
+    def step(so_far, layer):
+        relevance, gradient = layer
+        matrix = jnp.maximum(relevance * gradient, 0).mean(1)
+        return so_far + jnp.matmul(matrix, so_far, precision="highest"), None
+
+    n = vision.config.n_tokens
+    start = jnp.broadcast_to(jnp.eye(n), (len(images), n, n))
+    matrix = jax.lax.scan(step, start, (relevances, gradients))[0]
+    return to_grid(pool(matrix, vision.config), vision.config.grid)
+
+
+RELEVANCE: dict[str, Callable[[Any, Images, Directions], Heatmaps]] = {
+    "LRP": lrp,
+    "partial LRP": partial_lrp,
+    "transformer attribution": transformer_attribution,
+}
+
+
+@partial(jax.jit, static_argnames=("rules",))
+def propagate(
+    vision: Any, images: Images, directions: Directions, rules: Rules = "attribution"
+) -> tuple[Float[Array, "batch token residual"], Float[Array, "layer batch head query token"]]:
+    """Relevance of the tokens that enter the first block, and of every pattern on the way.
+
+    By the rules "attribution" that of the tokens sums to 1 for each image.
+
+    Args:
+      directions: what the embedding is projected on; one an image.
+      rules: see the module.
+    """
+    config, compute = vision.config, vision.compute
+
+    def forward(x, block):
+        return _forward(block, x, config, compute)[-1], x
+
+    last, entering = jax.lax.scan(forward, tokens_in(vision, images), vision.blocks)
+
+    def back(relevance, layer):
+        return _back(*layer, relevance, config, compute, rules)
+
+    readout = vision.readout()
+    weights = jnp.einsum("we,be->bw", readout.projection, directions, precision="highest")
+
+    # LayerNorm passes relevance on, so what z gets is what its normalised self gets.
+    z = pool(last.astype(jnp.float32), config)
+    normalised = ops.layer_norm(z, readout.scale, readout.bias, config.eps)
+    score = _weighted("bw,bw->b", normalised, weights, jnp.ones(len(z)), rules)
+    start = _split(lambda tokens: pool(tokens, config), score, last.astype(jnp.float32))[0]
+    return jax.lax.scan(back, start, (vision.blocks, entering), reverse=True)
+
+
+def _forward(block: blocks.Blocks, x: Array, config: Any, compute: Any) -> tuple[Array, ...]:
+    """Everything a block computes: queries, keys, values, pattern, mixed values, what each half adds, the stream."""
+    q, k, v = blocks.project_in(block, x, config.eps, compute)
+    pattern = ops.pattern(q, k, None, compute.precision)
+    mixed = _mix(pattern.astype(v.dtype), v)
+    attended = blocks.project_out(block, mixed, compute)
+    middle = x + attended
+    added = blocks.mlp(block, middle, config.activation, config.eps, compute)
+    return q, k, v, pattern, mixed, attended, middle, added, middle + added
+
+
+def _back(
+    block: blocks.Blocks, x: Array, relevance: Array, config: Any, compute: Any, rules: Rules
+) -> tuple[Array, Array]:
+    """Relevance of what leaves a block -> of what enters it, and of its pattern."""
+    values = (value.astype(jnp.float32) for value in _forward(block, x, config, compute))
+    q, k, v, pattern, mixed, attended, middle, added, _ = values
+    block, x = jax.tree.map(lambda w: w.astype(jnp.float32), (block, x))
+    scales = [1.0 if gamma is None else gamma[...] for gamma in (block.ls_1, block.ls_2)]
+
+    y = ops.layer_norm(middle, block.ln_2.scale[...], block.ln_2.bias[...], config.eps)
+    hidden = jnp.einsum("btw,wm->btm", y, block.mlp_in.kernel[...], precision="highest") + block.mlp_in.bias[...]
+    hidden = ops.activate(hidden, config.activation)
+    stays, given = _residual(middle, added, relevance, rules)
+    given = _weighted("btm,mw->btw", hidden, block.mlp_out.kernel[...] * scales[1], given, rules)
+    stays = stays + _weighted("btw,wm->btm", y, block.mlp_in.kernel[...], given, rules)
+
+    stays, given = _residual(x, attended, stays, rules)
+    given = _weighted("bhtc,hcw->btw", mixed, block.attn_out.kernel[...] * scales[0], given, rules)
+    to_pattern, to_values = (half / 2 for half in _split(_mix, given, pattern, v))
+    to_q, to_k = (half / 2 for half in _split(_compare, to_pattern, q, k))
+    y = ops.layer_norm(x, block.ln_1.scale[...], block.ln_1.bias[...], config.eps)
+    given = jnp.stack([to_q, to_k, to_values])
+    return stays + _weighted("btw,wxhc->xbhtc", y, block.attn_in.kernel[...], given, rules), to_pattern
+
+
+def _split(function: Callable[..., Array], relevance: Array, *inputs: Array) -> tuple[Array, ...]:
+    """x * (gradient of f by x, of relevance / f): what each input of f gets of what f was given."""
+    result, gradient = jax.vjp(function, *inputs)
+    return tuple(x * slope for x, slope in zip(inputs, gradient(_divide(relevance, result)), strict=True))
+
+
+def _weighted(spec: str, x: Array, weights: Array, relevance: Array, rules: Rules) -> Array:
+    """z+: positive inputs get through positive weights and negative ones through negative weights alone."""
+
+    def product(x: Array, weights: Array) -> Array:
+        return jnp.einsum(spec, x, weights, precision="highest")
+
+    above, below = (jnp.maximum(x, 0), jnp.maximum(weights, 0)), (jnp.minimum(x, 0), jnp.minimum(weights, 0))
+    by_above, by_below = product(*above), product(*below)
+    whole = by_above + by_below
+    claims = ((above, whole), (below, whole if rules == "attribution" else 2 * by_below))
+    return sum(
+        x * jax.vjp(lambda x, weights=weights: product(x, weights), x)[1](_divide(relevance, total))[0]
+        for (x, weights), total in claims
+    )
+
+
+def _residual(a: Array, b: Array, relevance: Array, rules: Rules) -> tuple[Array, Array]:
+    """What each part of a sum gets.
+
+    By the rules "attribution" it is scaled by how much each part claims, so that both hold what the sum was given.
+    """
+    claims = _split(jnp.add, relevance, a, b)
+    if rules == "lrp":
+        return claims
+    totals = [claim.sum((1, 2), keepdims=True) for claim in claims]
+    whole = relevance.sum((1, 2), keepdims=True)
+    sizes = sum(jnp.abs(total) for total in totals)
+    first, second = (
+        claim * _divide(_divide(jnp.abs(total), sizes) * whole, total)
+        for claim, total in zip(claims, totals, strict=True)
+    )
+    return first, second
+
+
+def _divide(a: Array, b: Array) -> Array:
+    """a / b, with b kept away from 0; 0 where b is 0."""
+    safe = jnp.where(b < 0, jnp.minimum(b, -TINY), jnp.maximum(b, TINY))
+    return jnp.where(b == 0, 0, a / safe)
+
+
+def _mix(pattern: Array, v: Array) -> Array:
+    return jnp.einsum("bhqt,bhtc->bhqc", pattern, v, precision="highest")
+
+
+def _compare(q: Array, k: Array) -> Array:
+    return jnp.einsum("bhqc,bhtc->bhqt", q, k, precision="highest")
