@@ -16,7 +16,7 @@ MOST_TEXTS = 64
 """Of a page: all texts of all questions up to here, beyond it the nearest of each question."""
 NEAREST = 10
 CHUNK = 64
-"""Texts of one forward pass for examples' maps; fewer are padded, so that the model is compiled once."""
+"""Texts of a forward pass are so many, or twice or three times: padded, so that the model is compiled once."""
 
 
 def image_pages(
@@ -39,7 +39,8 @@ def image_pages(
     """
     directions = np.concatenate([question.directions for question in questions])
     matrices = np.asarray(run.matrices)
-    along = matrices @ directions.T
+    along, n = matrices @ directions.T, len(directions)
+    asked = np.pad(directions, ((0, -n % CHUNK), (0, 0)))
     pages, error = {}, 0.0
     for start in range(0, len(rows), BATCH):
         some = list(rows[start : start + BATCH])
@@ -48,7 +49,7 @@ def image_pages(
         terms = state.heads.transpose(1, 2, 0, 3)
         off = state.init + state.mlp.sum(1) + (terms @ matrices).sum((0, 1)) - state.embedding
         error = max(error, float((np.linalg.norm(off, axis=-1) / np.linalg.norm(state.embedding, axis=-1)).max()))
-        maps = np.asarray(text_maps(clip.vision, images, directions)[1])[:, 1:] * state.scale[:, None, None]
+        maps = np.asarray(text_maps(clip.vision, images, asked)[1])[:, 1:, :n] * state.scale[:, None, None]
         heads, scores = (terms @ along).transpose(2, 0, 1, 3), state.embedding @ directions.T
         mlp, init = state.mlp @ directions.T, state.init @ directions.T
         for i, row in enumerate(some):
