@@ -28,7 +28,7 @@ from jaxclip.clip import Clip
 from jaxclip.compare import label_share, onset
 from jaxclip.data.scenes import FACTORS, PROMPTS, prompts, scene
 from jaxclip.heads import head_matrices, head_state
-from jaxclip.moments import Moments, by_label
+from jaxclip.moments import by_label
 from jaxclip.report.figures import save
 from jaxclip.zeroshot import accuracy, class_embeddings
 
@@ -89,9 +89,7 @@ def factor_share(clip: Clip, heads: np.ndarray, values: np.ndarray) -> np.ndarra
     flat = jnp.asarray(heads.reshape(len(heads), -1, heads.shape[-1]).swapaxes(0, 1))
     found = jax.vmap(lambda samples: by_label(samples, values, MOST_VALUES), out_axes=1)(flat)
     matrices = head_matrices(clip.vision)
-    basis = matrices.reshape(-1, *matrices.shape[2:])
-    known = Moments(found.count, found.centre, found.spread, basis)
-    return np.asarray(label_share(known)).reshape(heads.shape[1:3])
+    return np.asarray(label_share(found, matrices.reshape(-1, *matrices.shape[2:]))).reshape(heads.shape[1:3])
 
 
 def summary(steps: list[int], shares: dict[str, np.ndarray], known: dict[str, list[float]]) -> dict[str, Any]:

@@ -9,6 +9,7 @@ covariance and T the centred embeddings of the same texts in the same order. Eit
 in Frobenius norms: 1 where covariances are equal up to scale, 0 where nothing that moves one head moves the other.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import jax
@@ -123,16 +124,19 @@ def effect_correlation(
     return jnp.where(norm > 0, (a * b).sum(0) / jnp.where(norm > 0, norm, 1), 0)
 
 
-def label_share(by_label: Moments) -> Float[Array, "*stack"]:
+def label_share(by_label: Moments, basis: Float[AnyArray, "*heads unit embed"] | None = None) -> Float[Array, "*heads"]:
     """How much of each head's variance lies between the values of a label: what the head knows of it, 0 to 1.
 
     1 - (variance within values) / (variance of all), both by their degrees of freedom, so that a head which knows
     nothing has 0 in the mean, however few images there are.
 
     Args:
-      by_label: one set of moments a value, on the leading axis (`Run.state.moments` by that label, with its basis).
+      by_label: one set of moments a value, on the leading axis, the heads' axes after it.
+      basis: from the heads' coordinates to the joint space (`jaxclip.heads.head_matrices`), the same for every value;
+        None where samples lie in the joint space.
     """
-    return in_double(partial(_label_share), by_label)
+    by_label = replace(by_label, basis=None)
+    return in_double(partial(_label_share), by_label, None if basis is None else jnp.asarray(basis))
 
 
 def _products(one: Moments, other: Moments, texts: tuple[AnyArray, AnyArray] | None) -> tuple[Array, Array, Array]:
@@ -187,13 +191,13 @@ def _overlap(one: Moments, other: Moments, *, rank: int) -> Array:
     return (jnp.square(cosines).sum((-1, -2)) / rank).reshape(one.count.shape)
 
 
-def _label_share(by_label: Moments) -> Array:
+def _label_share(by_label: Moments, basis: Array | None) -> Array:
     dtype = jnp.result_type(float)
     count, centre, spread = by_label.count.astype(dtype), by_label.centre.wide(dtype), by_label.spread.wide(dtype)
-    if by_label.basis is None:
+    if basis is None:
         metric = jnp.eye(centre.shape[-1], dtype=dtype)
     else:
-        basis = by_label.basis.astype(dtype)
+        basis = basis.astype(dtype)
         metric = jnp.einsum("...ue,...ve->...uv", basis, basis, precision="highest")
     total = count.sum(0)
     mean = (centre * count[..., None]).sum(0) / jnp.maximum(total, 1)[..., None]
