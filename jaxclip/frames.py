@@ -60,9 +60,12 @@ def labels_to_picture(
       box: the part of it that was seen, in its pixels.
       unseen: the label of pixels outside the box.
     """
-    left, top, right, bottom = box
-    rows, columns = _fractions(size[0], top, bottom), _fractions(size[1], left, right)
-    return _nearest(np.asarray(labels), rows, columns, unseen)
+    labels, (left, top, right, bottom) = np.asarray(labels), box
+    n_rows, n_columns = labels.shape
+    # Products before quotients: where a centre falls on an edge between two pixels, it does so exactly.
+    rows = (np.arange(size[0]) + 0.5 - top) * n_rows / (bottom - top)
+    columns = (np.arange(size[1]) + 0.5 - left) * n_columns / (right - left)
+    return _nearest(labels, rows, columns, unseen)
 
 
 def mask_in_view(
@@ -78,8 +81,8 @@ def mask_in_view(
       unseen: the label of what lies beyond the picture.
     """
     mask, (left, top, right, bottom) = np.asarray(mask), box
-    rows = (top + (np.arange(image_size[0]) + 0.5) / image_size[0] * (bottom - top)) / mask.shape[0]
-    columns = (left + (np.arange(image_size[1]) + 0.5) / image_size[1] * (right - left)) / mask.shape[1]
+    rows = top + (np.arange(image_size[0]) + 0.5) * (bottom - top) / image_size[0]
+    columns = left + (np.arange(image_size[1]) + 0.5) * (right - left) / image_size[1]
     return _nearest(mask, rows, columns, unseen)
 
 
@@ -89,9 +92,7 @@ def _fractions(n: int, low: float, high: float) -> np.ndarray:
 
 
 def _nearest(labels: np.ndarray, rows: np.ndarray, columns: np.ndarray, unseen: int) -> np.ndarray:
-    """The labels at fractions of both sides."""
-    inside = ((rows >= 0) & (rows < 1))[:, None] & ((columns >= 0) & (columns < 1))
-    at = [
-        np.clip((x * n).astype(int), 0, n - 1) for x, n in zip((rows, columns), labels.shape, strict=True)
-    ]  # fmt: skip
-    return np.where(inside, labels[np.ix_(*at)], unseen).astype(np.int32)
+    """The labels of the pixels that these places lie in."""
+    inside = [(at >= 0) & (at < n) for at, n in zip((rows, columns), labels.shape, strict=True)]
+    found = labels[np.ix_(*(np.where(ok, at, 0).astype(int) for ok, at in zip(inside, (rows, columns), strict=True)))]
+    return np.where(inside[0][:, None] & inside[1], found, unseen).astype(np.int32)
