@@ -139,4 +139,5 @@ def _kinds(head: Mapping[str, Any], run: Mapping[str, Any]) -> dict[str, float]:
 def _moved(one: Mapping[str, float], other: Mapping[str, float]) -> float:
     mine, theirs = sum(one.values()) or 1.0, sum(other.values()) or 1.0
     kept = sum(min(share / mine, other.get(name, 0.0) / theirs) for name, share in one.items())
-    return max(0.0, 1 - kept) if one or other else 0.0
+    # What is left of a sum of equal shares is rounding.
+    return round(max(0.0, 1 - kept), 6) if one or other else 0.0
