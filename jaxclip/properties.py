@@ -23,7 +23,6 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxclip.axes import AnyArray
 from jaxclip.moments import Moments
 from jaxclip.pools import Pool
-from jaxclip.precision import finite
 from jaxclip.text_span import TextSpan, head_bases
 
 HELD = 0.5
@@ -102,20 +101,15 @@ def property_shares(
     # The property's texts come first, so equal texts in the pool do not take their place.
     texts = jnp.concatenate([property_texts, pool])
     n = len(property_texts)
-    if not finite((moments, texts)):
-        raise ValueError("moments or texts hold NaN or infinite values; remove those samples or texts.")
     # A text of zeros has nothing to say and is never picked: one program serves any split of a pool.
     alone = texts * (np.arange(len(texts)) < n)[:, None]
-    everything, alone = (_bases(moments, some, steps=steps, rank=rank) for some in (texts, alone))
+    everything, alone = (head_bases(moments, some, steps=steps, rank=rank) for some in (texts, alone))
     variance, total = moments.variance, moments.variance.sum()
     return PropertyShares(
         basis=_share(_basis_gains(everything, n), everything.explained[..., -1]),
         variance=jnp.minimum(_share(_explained(alone), everything.explained[..., -1]), 1),
         size=_share(variance, total),
     )
-
-
-_bases = jax.jit(head_bases, static_argnames=("steps", "rank"))
 
 
 def property_of_pool(
