@@ -1,4 +1,4 @@
-"""Runs over scenes that hold every bird group, made once for all test files, below the folder that pytest gives them."""
+"""Runs over scenes that hold every bird group, made once for all test files, below the folder pytest gives them."""
 
 from functools import cache
 

@@ -38,8 +38,9 @@ class Debias:
     """The kind of label that says which group an image belongs to."""
     classes: Path | None = None
     """A file of one class a line, in the order of the labels; by default the labels' own names."""
-    templates: Path | None = None
-    """A file of one prompt a line, with {} where the class goes; by default "a photo of a {}."."""
+    templates: str | None = None
+    """A file of one prompt a line, with {} where the class goes ({a} with its article), or the name of a shipped list:
+    single, general, small, bird, place, scene. By default single, "a photo of {a}."."""
     means_from: Path | None = None
     """A held-out run whose means take the place of the heads; by default this run's."""
     texts: str | None = None
@@ -69,6 +70,8 @@ class Debias:
         means_run = open_run(self.means_from) if self.means_from else run
         task = run_classes(run, self.label, self.classes, self.templates)
         rows = grouped_rows(run, self.label, self.groups)
+        if self.draws < 1 or not len(run.bank):
+            raise ValueError(f"at least one set of random heads is needed to compare with; got {self.draws}.")
         asked = (self.property,) if self.property else ()
         proposals = Proposals.of(
             run, asked, heads=self.heads, late=self.late, top=self.top, steps=self.steps, texts=self.texts,
