@@ -9,6 +9,7 @@ import argparse
 import json
 from collections import Counter
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -136,7 +137,7 @@ def card(config: ClipConfig, report: dict[str, Any], n_params: int, seed: int, n
     return CARD.format(
         n_params=n_params,
         run=preset.get("run", 1),
-        note=note and f"\n* {note}",
+        note=note and "\n" + fill(f"* {note}", 118, subsequent_indent="  "),
         dtype=DTYPE,
         vision=vars(config.vision),
         text=vars(config.text),

@@ -46,5 +46,6 @@ def test_the_shipped_model_is_small_and_is_a_working_clip(shipped):
     images = shipped.preprocess([scene["image"] for scene in drawn])
     labels = {factor: np.array([scene["labels"][factor] for scene in drawn]) for factor in scenes.PROMPTS}
     found = factor_results(shipped, images, labels)
-    for factor in ("background", "colour"):
-        assert found[factor]["accuracy"] >= 0.9
+    floors = {"background": 0.95, "colour": 0.95, "shape": 0.8, "number": 0.7, "size": 0.7, "place": 0.7}
+    for factor, floor in floors.items():
+        assert found[factor]["accuracy"] >= floor
