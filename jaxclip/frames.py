@@ -73,7 +73,8 @@ def mask_in_view(
 ) -> Integer[np.ndarray, "row column"]:
     """A picture's mask as the tower sees the picture, nearest neighbour.
 
-    With all of the picture as the box it is Pillow's nearest-neighbour resize.
+    With all of the picture as the box it is Pillow's nearest-neighbour resize, but for centres on an edge, which Pillow
+    rounds to either side.
 
     Args:
       box: the part of the picture that is seen; it may reach beyond, where the preprocessing pads.
