@@ -134,7 +134,8 @@ def basis(samples, texts):
 
 
 def test_figures(run, tmp_path):
-    options = ("--label", "bird", "--heads", "4.0", "--draws", "2", "--format", "svg")
+    # As many sets as above, so that nothing compiles again.
+    options = ("--label", "bird", "--heads", "4.0,5.1", "--draws", "6", "--format", "svg")
     assert status("debias", run, *options, "--out", tmp_path / "out") == 0
     assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "groups.svg", "curve.svg"}
 
