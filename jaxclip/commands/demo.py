@@ -42,7 +42,8 @@ class Demo:
         # What an earlier demo left: its pass may be of another model, and would be refused.
         shutil.rmtree(self.out / "run", ignore_errors=True)
         for name, command in self._story():
-            say(f"\n{name}: {' '.join((type(command).__doc__ or '').split())}")
+            purpose = (type(command).__doc__ or "").split("\n\n")[0]
+            say(f"\n{name}: {' '.join(purpose.split())}")
             command.run()
         result["seconds"] = round(time.monotonic() - started, 1)
         write_json(self.out / "results.json", result)
