@@ -16,7 +16,7 @@ from PIL import Image
 
 import jaxclip
 from jaxclip import sharding
-from jaxclip.config import ClipConfig, PreprocessConfig
+from jaxclip.config import ClipConfig, PreprocessConfig, VisionConfig
 from jaxclip.convert import export_openclip
 from jaxclip.data.sources import open_data
 from jaxclip.hlo import work
@@ -189,7 +189,7 @@ def test_summing_is_merging_in_one_step():
 
 
 def test_what_cannot_be_split_is_refused():
-    config = towers.vision().config
+    config = VisionConfig(**towers.VISION)
     with pytest.raises(ValueError, match="number of devices, 1; got data=2 and model=2"):
         sharding.make_mesh(2, 2)
     with pytest.raises(ValueError, match="at least 1"):
