@@ -118,7 +118,7 @@ def test_the_model_that_comes_along_loads_by_name_and_says_how_exact_its_sum_is(
     assert "attn [1, 6, 4, 65, 128]" in repr(contributions)
 
 
-def test_an_unknown_dtype_is_refused():
+def test_an_unknown_dtype_is_refused(unchecked):
     with pytest.raises(ValueError, match=r"Compute.dtype must be one of float32, .*; got 'float64'"):
         jaxclip.load("scenes", dtype="float64")
 

@@ -62,8 +62,8 @@ def test_every_heads_texts_are_the_reference_algorithms(run, pool, written, embe
         layer, head = map(int, name.split("."))
         own = samples(run, layer, head)
         picks, rebuilt = oracle.textspan(own, embeddings, 32, STEPS)
-        assert found["indices"] == picks
-        assert found["texts"] == [texts[i] for i in picks]
+        # The first text stands in the pool twice; which of the two is picked is a matter of rounding.
+        assert [texts[i] for i in found["indices"]] == found["texts"] == [texts[i] for i in picks]
         variances[name] = np.square(own - own.mean(0)).sum()
         explained = 1 - np.square(own - rebuilt).sum() / variances[name]
         assert found["explained"][-1] == pytest.approx(explained, abs=1e-5)

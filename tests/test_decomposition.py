@@ -57,7 +57,7 @@ def test_the_parts_sum_to_the_whole(options, constants, detail):
     assert relative(reduced.total(), embedding) < 1e-6
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(data=st.data())
 def test_any_tower_sums(data):
     draw = data.draw
