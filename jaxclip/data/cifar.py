@@ -2,6 +2,7 @@
 and is not read. What tensorflow-datasets prepared is read by `TfdsSource`."""
 
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
@@ -19,12 +20,12 @@ class Cifar:
     """
 
     kind = "cifar"
-    LAYOUTS = {  # noqa: RUF012
+    LAYOUTS: ClassVar[dict[str, dict[str, list[str]]]] = {
         "cifar10": {"train": [f"data_batch_{i}.bin" for i in range(1, 6)], "test": ["test_batch.bin"]},
         "cifar100": {"train": ["train.bin"], "test": ["test.bin"]},
     }
     # Kind of label, in the order of a record's bytes -> where names stand beside the data, and in class_words.
-    NAMES = {  # noqa: RUF012
+    NAMES: ClassVar[dict[str, dict[str, tuple[str, str]]]] = {
         "cifar10": {"label": ("batches.meta.txt", "cifar10")},
         "cifar100": {
             "coarse": ("coarse_label_names.txt", "cifar100_coarse"), "label": ("fine_label_names.txt", "cifar100"),

@@ -1,7 +1,7 @@
 """From what a user types to a source of images."""
 
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 from jaxclip.data.cifar import Cifar, is_cifar
 from jaxclip.data.cub import Cub, is_cub
@@ -20,7 +20,7 @@ class Scenes:
     """The procedural scenes, drawn as they are read; every factor is a kind of label."""
 
     kind = "scenes"
-    SIZES = {"train": 20_000, "validation": 2_000, "test": 4_000}  # noqa: RUF012
+    SIZES: ClassVar[dict[str, int]] = {"train": 20_000, "validation": 2_000, "test": 4_000}
 
     def __init__(self, split: str | None = None, n: int | None = None, *, seed: int = 0, pixels: int = 96):
         from jaxclip.data.scenes import FACTORS
