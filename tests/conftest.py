@@ -1,5 +1,6 @@
 """What every test runs under: annotations are executed."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,10 @@ import pytest
 import torchvision_stub
 
 torchvision_stub.install()
+# Compiled programs are kept, so that the next run does not compile them again: most of a run's time goes there.
+# Set before jax is imported, and in the environment, so that commands started by tests keep theirs too.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 # Must come before the first import of jaxclip: it checks every annotated shape and dtype at run time.
 jaxtyping.install_import_hook("jaxclip", "beartype.beartype")
 
