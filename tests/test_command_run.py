@@ -1,0 +1,37 @@
+"""`jaxclip run` as its users meet it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxclip
+from jaxclip.cli import main
+from jaxclip.data.scenes import scene
+
+GOLDEN = str(Path(__file__).parent / "golden")
+"""A small checkpoint in OpenCLIP's format."""
+
+
+def test_the_command(tmp_path, capsys):
+    command = ["run", GOLDEN, "scenes", "--split", "validation", "--limit", "6", "--batch", "4", "--by", "bird"]
+    command += ["background", "--bank", "--bank-dtype", "float16", "--out", str(tmp_path / "run"), "--json"]
+    for _ in range(2):
+        with pytest.raises(SystemExit) as exit_:
+            main(command)
+        shown = capsys.readouterr()
+        assert (exit_.value.code, json.loads(shown.out)["n_images"]) == (0, 6)
+        assert shown.err == f"wrote {tmp_path / 'run'}: 6 images\n"  # no bar where there is no terminal
+    run = jaxclip.open_run(tmp_path / "run")
+    drawn = [scene(0, "validation", index)["labels"] for index in range(6)]
+    for kind in ("bird", "background", "group"):
+        np.testing.assert_array_equal(run.labels[kind], [labels[kind] for labels in drawn])
+    birds = [float(run.moments_by("bird", bird).init.count) for bird in ("duck", "finch")]
+    assert birds == [sum(labels["bird"] == value for labels in drawn) for value in (0, 1)]
+    assert (run.info["model"]["source"], run.info["data"]["source"]) == (GOLDEN, "scenes")
+
+    with pytest.raises(SystemExit) as exit_:
+        main([*command, "--batch", "3"])
+    assert exit_.value.code == 1
+    assert "options.batch was 4 and is 3" in capsys.readouterr().err

@@ -1,0 +1,180 @@
+"""A pass is whole whatever interrupts it, and only ever goes on as the run it began as."""
+
+import errno
+import os
+import resource
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import small_pass
+from small_pass import BATCH, EVERYTHING, assert_same, contents
+
+import jaxclip
+from jaxclip import passes
+from jaxclip.data.sources import open_data
+from jaxclip.passes import PassOptions, run_pass
+
+
+@pytest.fixture(scope="module")
+def clip():
+    return small_pass.clip()
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory):
+    return small_pass.pictures(tmp_path_factory.getbasetemp())
+
+
+@pytest.fixture(scope="module")
+def source(pictures):
+    return open_data(pictures)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    return small_pass.run(tmp_path_factory.getbasetemp())
+
+
+class Stop(BaseException):
+    """As sudden as a key press."""
+
+
+@pytest.mark.parametrize("save_every", [0.0, 1e9])
+@pytest.mark.parametrize("step", [1, 3, 6])
+def test_stopped_after_any_step_it_ends_with_the_same_bits(clip, source, run, tmp_path, step, save_every):
+    def stop(done, total):
+        if done == min(step * BATCH, total):
+            raise Stop
+
+    out = tmp_path / "run"
+    with pytest.raises(Stop):
+        run_pass(clip, source, out, EVERYTHING, save_every=save_every, progress=stop)
+    with pytest.raises(ValueError, match=r"has seen \d+ of 21 images; run the same command again"):
+        jaxclip.open_run(out)
+    seen = []
+    run_pass(clip, source, out, EVERYTHING, progress=lambda done, total: seen.append(done))
+    assert seen[0] == (step * BATCH if save_every == 0 and step < 6 else seen[0])
+    assert_same(out, run.folder)
+
+
+@pytest.mark.parametrize("place", ["rows", "lines", "state", "rename", "begin"])
+def test_stopped_while_it_saves_it_ends_with_the_same_bits(clip, source, run, tmp_path, monkeypatch, place):
+    left = [2]
+
+    def stop_later(function):
+        def stopping(*arguments, **options):
+            left[0] -= 1
+            if left[0] < 0:
+                raise Stop
+            return function(*arguments, **options)
+
+        return stopping
+
+    with monkeypatch.context() as patch:
+        match place:
+            case "rows":
+                patch.setattr(passes.BankWriter, "flush", stop_later(passes.BankWriter.flush))
+            case "lines":
+                patch.setattr(passes.os, "fsync", stop_later(os.fsync))
+            case "state":
+                patch.setattr(np, "savez", stop_later(np.savez))
+            case "rename":
+                left[0] = 3
+                patch.setattr("pathlib.Path.replace", stop_later(type(tmp_path).replace))
+            case "begin":
+                left[0] = 1
+                patch.setattr("pathlib.Path.replace", stop_later(type(tmp_path).replace))
+        with pytest.raises(Stop):
+            run_pass(clip, source, tmp_path / "run", EVERYTHING, save_every=0.0)
+    run_pass(clip, source, tmp_path / "run", EVERYTHING)
+    assert_same(tmp_path / "run", run.folder)
+
+
+KILLED = """
+import os, signal, sys
+sys.path[:0] = [sys.argv[1]]
+import small_pass as t
+def kill(done, total):
+    if done >= int(sys.argv[4]):
+        os.kill(os.getpid(), signal.SIGKILL)
+t.run_pass(t.clip(), t.open_data(sys.argv[2]), sys.argv[3], t.EVERYTHING, save_every=0.0, progress=kill)
+"""
+
+
+def test_killed_at_a_random_step_it_ends_with_the_same_bits(clip, pictures, source, run, tmp_path):
+    step = int(np.random.default_rng().integers(1, 6))
+    tests = os.path.dirname(os.path.abspath(__file__))
+    command = [sys.executable, "-c", KILLED, tests, pictures, tmp_path / "run", str(step * BATCH)]
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    state = jaxclip.open_run(tmp_path / "run", unfinished=True).state
+    assert state.n_batches == step - 1
+    run_pass(clip, source, tmp_path / "run", EVERYTHING)
+    assert_same(tmp_path / "run", run.folder)
+
+
+def test_an_ended_run_is_only_opened(clip, source, run):
+    before = contents(run.folder)
+    seen = []
+    again = run_pass(clip, source, run.folder, EVERYTHING, progress=lambda done, total: seen.append(done))
+    assert (again.names, seen, contents(run.folder)) == (run.names, [], before)
+
+
+@pytest.mark.parametrize("change", ["model", "data", "options", "versions"])
+def test_it_never_goes_on_as_another_run(clip, source, pictures, tmp_path, monkeypatch, change):
+    options, other = PassOptions(batch=BATCH), clip
+    run_pass(clip, source, tmp_path / "run", options)
+    before = contents(tmp_path / "run")
+    match change:
+        case "model":
+            other, message = small_pass.clip(1), r"model\.hash was"
+        case "data":
+            source, message = open_data(pictures, limit=20), r"data\.fingerprint was .*n_images was 21"
+        case "options":
+            options, message = replace(options, batch=5), r"options\.batch was 4 and is 5"
+        case "versions":
+            monkeypatch.setattr("jaxclip.__version__", "9.9")
+            message = r"versions\.jaxclip was .* and is \"9\.9\""
+    with pytest.raises(ValueError, match=f"cannot go on: .*{message}"):
+        run_pass(other, source, tmp_path / "run", options)
+    assert contents(tmp_path / "run") == before
+
+
+def test_two_processes_never_share_a_folder(clip, source, tmp_path):
+    def again(done, total):
+        with pytest.raises(FileExistsError, match="another process is running into"):
+            run_pass(clip, source, tmp_path / "run", PassOptions(batch=BATCH))
+
+    assert run_pass(clip, source, tmp_path / "run", PassOptions(batch=BATCH), progress=again).n_images == 19
+
+
+def test_what_lies_in_the_folder_is_left_alone(clip, source, tmp_path):
+    (tmp_path / "thesis.tex").write_text("years of work")
+    with pytest.raises(FileExistsError, match=r"holds thesis\.tex and is no run"):
+        run_pass(clip, source, tmp_path)
+    with pytest.raises(FileExistsError, match="is a file"):
+        run_pass(clip, source, tmp_path / "thesis.tex")
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_full_disk_costs_nothing_but_time(clip, source, run, tmp_path):
+    """Files of limited size meet the same error as a full disk does, in the same places."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def fill(done, total):
+        if done == 3 * BATCH:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
+
+    try:
+        with pytest.raises(OSError, match="free some space and run the same command again") as raised:
+            run_pass(clip, source, tmp_path / "run", EVERYTHING, save_every=0.0, progress=fill)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert raised.value.errno == errno.ENOSPC
+    assert jaxclip.open_run(tmp_path / "run", unfinished=True).state.n_batches == 2
+    run_pass(clip, source, tmp_path / "run", EVERYTHING)
+    assert_same(tmp_path / "run", run.folder)
