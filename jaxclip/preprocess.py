@@ -5,7 +5,6 @@ The order matters (palettes and alpha channels) and so does Pillow's antialiased
 to three grey levels.
 """
 
-import io
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +16,7 @@ from jaxtyping import Float, UInt8
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from jaxclip.config import PreprocessConfig
+from jaxclip.image_files import open_image
 
 ImageLike = Image.Image | str | Path | bytes | np.ndarray
 """A Pillow image, a file's path, a file's bytes, or pixels `[height, width, 3]` as uint8."""
@@ -153,9 +153,9 @@ def _explained(name: str) -> Iterator[None]:
         yield
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{name}: there is no such file.") from error
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise ValueError(
-            f"{name}: the image has more than twice Pillow's limit of {Image.MAX_IMAGE_PIXELS} pixels; if you trust "
+            f"{name}: the image has more than Pillow's limit of {Image.MAX_IMAGE_PIXELS} pixels; if you trust "
             "it, raise PIL.Image.MAX_IMAGE_PIXELS, or make it smaller."
         ) from error
     except UnidentifiedImageError as error:
@@ -166,7 +166,7 @@ def _explained(name: str) -> Iterator[None]:
 
 def _open(image: Any) -> Image.Image:
     if isinstance(image, (str, Path, bytes)):
-        with Image.open(io.BytesIO(image) if isinstance(image, bytes) else image) as opened:
+        with open_image(image) as opened:
             opened.load()
     elif isinstance(image, Image.Image):
         opened = image

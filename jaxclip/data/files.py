@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from jaxclip.data.source import Example, Labels, digest
+from jaxclip.image_files import suffixes
 
 
 class Files:
@@ -135,13 +135,13 @@ class Waterbirds(Files):
 def images_below(root: Path, deep: bool = True) -> tuple[list[str], int]:
     """Sorted relative names of the files that look like images, and how many other files there are; hidden files and
     folders belong to the system."""
-    extensions, found, n_other = Image.registered_extensions(), [], 0
+    found, n_other = [], 0
     for folder, below, files in os.walk(root):
         below[:] = [name for name in below if not name.startswith(".")] if deep else []
         for name in files:
             if name.startswith("."):
                 continue
-            if Path(name).suffix.lower() in extensions:
+            if Path(name).suffix.lower() in suffixes():
                 found.append((Path(folder) / name).relative_to(root).as_posix())
             else:
                 n_other += 1

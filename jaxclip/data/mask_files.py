@@ -8,6 +8,7 @@ from jaxtyping import Integer
 from PIL import Image
 
 from jaxclip.axes import AnyArray
+from jaxclip.image_files import open_image
 
 
 def palette(n: int = 256) -> list[int]:
@@ -46,7 +47,7 @@ def read_mask(file: Path | io.BytesIO, name: str | None = None) -> Integer[np.nd
     """
     name = name or getattr(file, "name", "the mask")
     try:
-        with Image.open(file) as image:
+        with open_image(file) as image:
             mode, labels = image.mode, np.asarray(image)
     except Exception as error:  # a damaged file can raise nearly anything from Pillow's parsers
         raise ValueError(f"{name}: this is no mask that Pillow can read ({error}).") from error

@@ -15,6 +15,7 @@ from PIL import Image
 from jaxclip.data.files import images_below, subfolders
 from jaxclip.data.mask_files import read_mask
 from jaxclip.data.tfds_source import PREPARED, TfdsSource
+from jaxclip.image_files import open_image
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
@@ -218,7 +219,7 @@ def read_picture(file: Any, name: str) -> Image.Image:
       ValueError: it cannot be read; naming it.
     """
     try:
-        with Image.open(file) as opened:
+        with open_image(file) as opened:
             return opened.convert("RGB")
     except Exception as error:  # a damaged file can raise nearly anything from Pillow's parsers
         raise ValueError(f"{name}: this is no image that Pillow can read ({error}).") from error

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from jaxclip.image_files import open_image
 from jaxclip.report.report_card import named
 from jaxclip.report.report_pictures import data_uri, short
 
@@ -120,9 +121,9 @@ def _cut(value: Any) -> Any:
 
 def _figure(path: Path) -> dict[str, str] | None:
     try:
-        with Image.open(path) as opened:
+        with open_image(path) as opened:
             picture = opened.convert("RGB")
-    except (UnidentifiedImageError, OSError):
+    except Exception:  # a damaged file can raise nearly anything from Pillow's parsers
         return None
     picture.thumbnail((FIGURE, FIGURE), Image.Resampling.LANCZOS)
     return {"name": path.stem, "picture": data_uri(picture, quality=88)}

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from jaxclip.clip import Clip
 from jaxclip.effects import direct_effects, text_directions
+from jaxclip.image_files import open_image
 from jaxclip.preprocess import crop_box
 from jaxclip.report.figures import effects_figure, map_figure, save
 
@@ -34,7 +34,7 @@ def decompose_pictures(
         total = effects.init + effects.heads.sum((0, 1)) + effects.mlp.sum(0)
         entry = {"file": str(path), "sum_error": float(np.abs(total - effects.similarity).max())}
         result["pictures"][name] = entry | {"texts": effects.to_dict(texts)}
-        with Image.open(path) as picture:
+        with open_image(path) as picture:
             box = crop_box(picture.size, clip.config.preprocess)
             seen = np.asarray(picture.convert("RGB"))
         save(map_figure(seen, effects.map(), texts, box, unit), out / f"{name}_map.png")

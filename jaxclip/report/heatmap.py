@@ -11,6 +11,7 @@ from PIL import Image
 from jaxclip.clip import Clip
 from jaxclip.effects import text_directions
 from jaxclip.frames import maps_to_picture
+from jaxclip.image_files import open_image
 from jaxclip.preprocess import crop_box
 from jaxclip.report.overlays import Row, overlay, overlay_figure, save_overlay_figure
 from jaxclip.spatial import chosen_heads, text_maps
@@ -66,7 +67,7 @@ def heatmap_picture(
     # The sum is larger than its parts: it has a scale of its own, and heads share one, for they are to be compared.
     largest = [float(np.abs(grid).max()) for grid in grids]
     limits = [largest[0], *[max(largest[1:], default=0.0)] * (len(grids) - 1)]
-    with Image.open(image) as opened:
+    with open_image(image) as opened:
         box = crop_box(opened.size, clip.config.preprocess)
         picture = np.asarray(opened.convert("RGB"))
     rows = [
