@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxclip.precision import finite, in_double
+from jaxclip.precision import finite, in_double, one_after_another
 
 
 @jax.tree_util.register_dataclass
@@ -74,11 +74,16 @@ def _circuits(
         x.astype(dtype) for x in (values, value_bias, scale, bias, kernel, post, projection)
     )
     g = post[:, None] * projection
-    per_head = jax.vmap(_circuit, (1, 0, None, None, 0, None))
-    return jax.vmap(per_head, (0, 0, 0, 0, 0, None))(values, value_bias, scale, bias, kernel, g - g.mean(0))
+    g = g - g.mean(0)
+
+    def layer(values: Array, value_bias: Array, scale: Array, bias: Array, kernel: Array) -> Circuits:
+        head = partial(_circuit, scale=scale, bias=bias, g=g)
+        return one_after_another(head, values.swapaxes(0, 1), value_bias, kernel)
+
+    return one_after_another(layer, values, value_bias, scale, bias, kernel)
 
 
-def _circuit(values: Array, value_bias: Array, scale: Array, bias: Array, kernel: Array, g: Array) -> Circuits:
+def _circuit(values: Array, value_bias: Array, kernel: Array, *, scale: Array, bias: Array, g: Array) -> Circuits:
     """One head: values [width, head_dim], kernel [head_dim, width], g [width, embed]."""
     read = scale[:, None] * values
     read = read - read.mean(0)

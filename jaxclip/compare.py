@@ -19,7 +19,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.moments import Moments
-from jaxclip.precision import in_double
+from jaxclip.precision import in_double, one_after_another
 from jaxclip.text_span import TextSpan, textspan
 
 
@@ -159,11 +159,12 @@ def _factors(moments: Moments) -> Array:
     """[head, embed, unit] with F Fᵀ each head's covariance in the joint space, heads in one row."""
     dtype = jnp.result_type(float)
     spread = moments.spread.wide(dtype) / jnp.maximum(moments.count, 1).astype(dtype)[..., None, None]
-    sizes, modes = jnp.linalg.eigh(spread)
-    factor = modes * jnp.sqrt(jnp.maximum(sizes, 0))[..., None, :]
-    if moments.basis is not None:
-        factor = jnp.einsum("...ue,...uk->...ek", moments.basis.astype(dtype), factor, precision="highest")
-    return factor.reshape(-1, *factor.shape[-2:])
+    sizes, modes = one_after_another(jnp.linalg.eigh, spread.reshape(-1, *spread.shape[-2:]))
+    factor = modes * jnp.sqrt(jnp.maximum(sizes, 0))[:, None, :]
+    if moments.basis is None:
+        return factor
+    basis = moments.basis.astype(dtype).reshape(-1, *moments.basis.shape[-2:])
+    return jnp.einsum("hue,huk->hek", basis, factor, precision="highest")
 
 
 def _similarity(one: Moments, other: Moments, own: Array, both: Array, others: Array, *, pairs: bool) -> Array:
@@ -186,7 +187,10 @@ def _similarity(one: Moments, other: Moments, own: Array, both: Array, others: A
 
 
 def _overlap(one: Moments, other: Moments, *, rank: int) -> Array:
-    a, b = (jnp.linalg.svd(_factors(m), full_matrices=False)[0][..., :rank] for m in (one, other))
+    def span(factor: Array) -> Array:
+        return jnp.linalg.svd(factor, full_matrices=False)[0][:, :rank]
+
+    a, b = (one_after_another(span, _factors(moments)) for moments in (one, other))
     cosines = jnp.einsum("hei,hej->hij", a, b, precision="highest")
     return (jnp.square(cosines).sum((-1, -2)) / rank).reshape(one.count.shape)
 

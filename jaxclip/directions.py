@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.moments import Moments
-from jaxclip.precision import in_double
+from jaxclip.precision import in_double, one_after_another
 
 
 @jax.tree_util.register_dataclass
@@ -100,11 +100,12 @@ def _principal(moments: Moments) -> Principal:
     dtype = jnp.result_type(float)
     basis, centre = moments.basis.astype(dtype), moments.centre.wide(dtype)
     covariance = moments.spread.wide(dtype) / jnp.maximum(moments.count, 1)[..., None, None]
-    variances, modes = jnp.linalg.eigh(covariance)
+    variances, modes = one_after_another(jnp.linalg.eigh, covariance)
     # F Fᵀ is the covariance, so the variance in the joint space is that of Fᵀ (D Dᵀ) F, which is small.
     factor = modes * jnp.sqrt(jnp.maximum(variances, 0))[..., None, :]
     spans = jnp.einsum("nuk,nue->nke", factor, basis, precision="highest")
-    sizes, vectors = jnp.linalg.eigh(jnp.einsum("nke,nje->nkj", spans, spans, precision="highest"))
+    products = jnp.einsum("nke,nje->nkj", spans, spans, precision="highest")
+    sizes, vectors = one_after_another(jnp.linalg.eigh, products)
     along = jnp.einsum("nk,nke->ne", vectors[..., -1], spans, precision="highest")
     norm = jnp.linalg.norm(along, axis=-1, keepdims=True)
     direction = along / jnp.where(norm > 0, norm, 1)

@@ -50,6 +50,19 @@ def _program(function: Callable, keywords: tuple, tree: Any, kinds: tuple, platf
     return jax.custom_batching.sequential_vmap(leaves_out), exported.out_tree
 
 
+def one_after_another(function: Callable, *stacks: Any) -> Any:
+    """function of every element of stacks, in turn: what `jax.vmap` gives, one matrix decomposition at a time.
+
+    On a CPU a decomposition of a stack is shared out among XLA's threads and holds one of them until all parts are
+    done, so several at once can leave none to work. A single matrix is decomposed where it is.
+
+    Args:
+      function: of one element.
+      stacks: pytrees of arrays that share their leading axis.
+    """
+    return jax.lax.map(lambda element: function(*element), stacks)
+
+
 def finite(tree: Any) -> bool:
     """Whether no leaf holds NaN or infinity; what is traced counts as finite, for nobody can tell."""
     values = [known(leaf) for leaf in jax.tree.leaves(tree)]

@@ -13,6 +13,8 @@ torchvision_stub.install()
 # Set before jax is imported, and in the environment, so that commands started by tests keep theirs too.
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
+# LAPACK's threads wait for each other by spinning: on cores that others use too, a small matrix then takes minutes.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # Must come before the first import of jaxclip: it checks every annotated shape and dtype at run time.
 jaxtyping.install_import_hook("jaxclip", "beartype.beartype")
 
