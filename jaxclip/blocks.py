@@ -5,6 +5,7 @@ A block adds to the residual stream twice, attention and then MLP, each after a 
     x = x + LayerScale(attention(LayerNorm(x)));  x = x + LayerScale(MLP(LayerNorm(x)))
 """
 
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from jaxclip import ops
+from jaxclip import fused, ops
 from jaxclip.config import Activation, Compute, TextConfig, VisionConfig
 
 
@@ -126,5 +127,11 @@ def attend(
     compute: Compute,
 ) -> Float[Array, "batch head query head_dim"]:
     """Values mixed by the pattern, for every query."""
+    if mask is None and fused.applies(compute, q.shape[-1]):
+        return fused.attend(q, k, v, partial(_mix, mask=None, compute=compute))
+    return _mix(q, k, v, mask, compute)
+
+
+def _mix(q: Array, k: Array, v: Array, mask: Array | None, compute: Compute) -> Array:
     weights = ops.pattern(q, k, mask, compute.precision).astype(v.dtype)
     return jnp.einsum("bhqt,bhtc->bhqc", weights, v, precision=compute.precision)

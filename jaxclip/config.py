@@ -15,6 +15,7 @@ VisionPool = Literal["class", "mean"]
 TextPool = Literal["argmax", "eos", "last", "first"]
 DType = Literal["float32", "bfloat16", "float16"]
 Precision = Literal["highest", "high", "default", "tensorfloat32"]
+Attention = Literal["auto", "plain"]
 
 
 def _check_choice(owner: str, field: str, value: str, choices: Any) -> None:
@@ -199,12 +200,15 @@ class Compute:
 
     `dtype` is what activations and weights are multiplied in. `precision` is how float32 products are formed on
     hardware that can cut them short: `highest` is true float32, `tensorfloat32` and `default` are what GPUs and TPUs
-    do when nobody says otherwise. CPUs always calculate true float32.
+    do when nobody says otherwise. CPUs always calculate true float32. `attention` "auto" leaves rows whose pattern is
+    not needed to cuDNN, on NVIDIA GPUs in bfloat16 and float16 (see `jaxclip.fused`), and is "plain" everywhere else.
     """
 
     dtype: DType = "float32"
     precision: Precision = "highest"
+    attention: Attention = "auto"
 
     def __post_init__(self):
         _check_choice("Compute", "dtype", self.dtype, DType)
         _check_choice("Compute", "precision", self.precision, Precision)
+        _check_choice("Compute", "attention", self.attention, Attention)

@@ -1,5 +1,6 @@
 """The image tower: one forward pass that returns the embedding and every term it is the sum of."""
 
+from dataclasses import replace
 from functools import partial
 from typing import NamedTuple
 
@@ -180,13 +181,15 @@ def forward(
     pool, pool_pattern = _pooling(config.pool, masks.tokens, config.n_tokens, compute.precision)
     visible = None if masks.tokens is None else masks.tokens[:, None, :]
     layers = vision.blocks
+    # Mean pooling reads the pattern of every row, which is then at hand to mix with.
+    mixing = compute if config.pool == "class" else replace(compute, attention="plain")
     kernels, biases = layers.output()
 
     def step(carry, layer):
         x, z, total = carry
         block, kernel, bias, heads, alive, weights = layer
         q, k, v = blocks.project_in(block, x, config.eps, compute)
-        mixed = blocks.attend(q, k, v, visible, compute)
+        mixed = blocks.attend(q, k, v, visible, mixing)
         pattern = pool_pattern(q, k, visible)
         if heads is not None:
             mixed = mixed * heads[:, None, None].astype(mixed.dtype)
