@@ -1,8 +1,10 @@
 """Class names go by name, and sentences are filled with them."""
 
+import re
+
 import pytest
 
-from jaxclip.data.classes import class_words, prompts, readable, templates, with_article
+from jaxclip.data.classes import class_words, imagenet_synsets, prompts, readable, templates, with_article
 from jaxclip.data.scenes import CLASSES
 
 SETS = ("cifar10", "cifar100", "cifar100_coarse", "waterbirds", "waterbirds_place", "scenes")
@@ -18,6 +20,22 @@ def test_every_class_has_words_of_its_own():
     # Both CIFARs number their classes in alphabetical order.
     for data in SETS[:3]:
         assert list(class_words(data)) == sorted(class_words(data))
+
+
+def test_imagenet_has_a_thousand_words_by_wordnet_id():
+    """Facts that anyone knows of ImageNet's labels: a few places, a few words, ids in order, no two classes alike."""
+    words = class_words("imagenet")
+    assert list(words) == list(imagenet_synsets()) == sorted(words)
+    assert len(words) == len(set(words.values())) == 1000
+    assert all(re.fullmatch(r"n\d{8}", name) for name in words)
+    assert all(word == word.strip() and "," not in word and "_" not in word for word in words.values())
+    places = dict(enumerate(words.values()))
+    assert (places[0], places[1], places[207], places[291], places[999]) == (
+        "tench", "goldfish", "golden retriever", "lion", "toilet tissue",
+    )  # fmt: skip
+    assert imagenet_synsets()["n02099601"] == "golden retriever"
+    # What names are read back from: the reader's names go through the same rule again.
+    assert readable(list(words.values())) == tuple(words.values())
 
 
 def test_words_follow_the_sources_order_not_ours():

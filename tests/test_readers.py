@@ -139,17 +139,29 @@ def png(picture):
     return file
 
 
-def test_cifar_as_tfds_prepares_it(tmp_path):
-    """tfds's own CIFAR-10, prepared from a few made-up pictures, then read without TensorFlow."""
+@pytest.mark.parametrize(
+    ("kind", "most"), [("cifar10", {"label": 10}), ("cifar100", {"coarse_label": 20, "label": 100})]
+)
+def test_cifar_as_tfds_prepares_it(tmp_path, kind, most):
+    """tfds's own CIFAR, prepared from a few made-up pictures, then read without TensorFlow."""
     tfds = pytest.importorskip("tensorflow_datasets")
     from tensorflow_datasets.image_classification import cifar
 
-    labels, pictures, _ = records(4, 1, 10)
+    _, pictures, _ = records(4, 1, 10)
+    rng = np.random.default_rng(1)
+    labels = {name: rng.integers(0, n, 4) for name, n in most.items()}
+    words = {"cifar10": {"label": "cifar10"}, "cifar100": {"label": "cifar100", "coarse_label": "cifar100_coarse"}}[
+        kind
+    ]
+    base = {"cifar10": cifar.Cifar10, "cifar100": cifar.Cifar100}[kind]
 
-    class Cifar10(cifar.Cifar10, skip_registration=True):
+    class Few(base, skip_registration=True):
+        name = kind
+
         def _info(self):
             info = super()._info()
-            info.features["label"].names = list(class_words("cifar10"))
+            for feature, data in words.items():
+                info.features[feature].names = list(class_words(data))
             return info
 
         def _split_generators(self, dl_manager):
@@ -158,15 +170,16 @@ def test_cifar_as_tfds_prepares_it(tmp_path):
         def _generate_examples(self):
             for index in range(4):
                 id_ = f"test_{index}"
-                yield id_, {"id": id_, "image": png(pictures[index]), "label": int(labels[index, 0])}
+                truth = {name: int(values[index]) for name, values in labels.items()}
+                yield id_, {"id": id_, "image": png(pictures[index])} | truth
 
-    Cifar10(data_dir=tmp_path, file_format=tfds.core.FileFormat.ARRAY_RECORD).download_and_prepare()
-    source = open_data(tmp_path / "cifar10")
-    assert source.label_names["label"] == tuple(class_words("cifar10"))
+    Few(data_dir=tmp_path, file_format=tfds.core.FileFormat.ARRAY_RECORD).download_and_prepare()
+    source = open_data(tmp_path / kind)
+    assert source.label_names == {feature: tuple(class_words(data)) for feature, data in words.items()}
     names = [source[i].name for i in range(4)]
     assert sorted(names) == [f"test_{i}" for i in range(4)]
     read = next(batches(source, PREPROCESS, 4))
-    for name, image, label in zip(names, read.images, read.labels["label"], strict=True):
+    for row, name in enumerate(names):
         index = int(name.removeprefix("test_"))
-        assert label == labels[index, 0]
-        np.testing.assert_allclose(image, pictures[index] / 255, atol=1e-6)
+        assert {kind_: read.labels[kind_][row] for kind_ in labels} == {n: v[index] for n, v in labels.items()}
+        np.testing.assert_allclose(read.images[row], pictures[index] / 255, atol=1e-6)

@@ -129,7 +129,7 @@ class TestImageNet:
         for number, name in enumerate(self.IDS[:2]):
             paint(tmp_path / name / f"ILSVRC2012_val_0000000{number}.JPEG", 5)
         source = open_data(tmp_path)
-        assert (source.label_names["label"], source[1].labels["label"]) == (self.IDS[:2], 1)
+        assert (source.label_names["label"], source[1].labels["label"]) == (("tench", "n02084071"), 1)
         self.titles(tmp_path)
         assert open_data(tmp_path).label_names["label"] == ("tench, fish", "dog", "thing")
 
@@ -159,6 +159,16 @@ class TestImageNet:
             paint(tmp_path / "val" / f"ILSVRC2012_val_0000000{number}.JPEG", 5)
         source = open_data(tmp_path / "val")
         assert [source[i].labels["label"] for i in range(3)] == [2, 1, 0]
+        assert source.label_names["label"] == ("tench", *self.IDS[1:])
+
+    def test_classes_of_one_word_have_names_of_their_own(self, tmp_path):
+        """Both cranes, whether a list of words lies nearby or not."""
+        cranes = ("n02012849", "n03126707")
+        for name in cranes:
+            paint(tmp_path / name / "ILSVRC2012_val_00000001.JPEG", 5)
+        for _ in range(2):
+            assert open_data(tmp_path).label_names["label"] == ("crane bird", "construction crane")
+            (tmp_path / "LOC_synset_mapping.txt").write_text("\n".join(f"{name} crane" for name in cranes))
 
     def titles(self, root):
         words = ("tench, fish", "dog", "thing")

@@ -1,6 +1,7 @@
 """Names of classes as a caption would have them, and sentences to put them in, both worded by this project.
 
-Names are keyed by the data's own names, so they find their labels by name and never by order.
+Names are keyed by the data's own names, so they find their labels by name and never by order. ImageNet's are WordNet's
+(its licence stands beside them), but for the few that two classes would share.
 """
 
 import json
@@ -9,19 +10,31 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from importlib import resources
 
-NAMES, TEMPLATES = "class_names.json", "prompt_templates.json"
+NAMES, TEMPLATES, WORDNET = "class_names.json", "prompt_templates.json", "imagenet_wordnet.txt"
 
 
 def class_words(data: str) -> dict[str, str]:
     """The data's own class name -> the words for it, in the order of its labels.
 
     Args:
-      data: "cifar10", "cifar100", "cifar100_coarse", "waterbirds", "waterbirds_place" or "scenes".
+      data: "cifar10", "cifar100", "cifar100_coarse", "waterbirds", "waterbirds_place", "scenes" or "imagenet", whose
+        own names are WordNet ids.
 
     Raises:
       ValueError: no names for it.
     """
-    return dict(_chosen(NAMES, data, "class names"))
+    own = dict(_chosen(NAMES, data, "class names"))
+    return {name: _by_rule(words) for name, words in imagenet_synsets().items()} | own if data == "imagenet" else own
+
+
+def imagenet_synsets() -> dict[str, str]:
+    """WordNet id -> all words that WordNet has for it, of ImageNet's 1,000 classes, in the order of their labels."""
+    return dict(line.split(" ", 1) for line in _text(WORDNET).splitlines())
+
+
+def imagenet_own() -> dict[str, str]:
+    """The few of ImageNet's classes whose first word another class has too: WordNet id -> words of this project's."""
+    return dict(_chosen(NAMES, "imagenet", "class names"))
 
 
 def readable(names: Sequence[str], data: str | None = None) -> tuple[str, ...]:
@@ -95,4 +108,8 @@ def _chosen(file: str, key: str, what: str) -> Mapping[str, str] | Sequence[str]
 
 @cache
 def _read(file: str) -> dict:
-    return json.loads(resources.files("jaxclip.data").joinpath(file).read_text(encoding="utf-8"))
+    return json.loads(_text(file))
+
+
+def _text(file: str) -> str:
+    return resources.files("jaxclip.data").joinpath(file).read_text(encoding="utf-8")

@@ -1,10 +1,12 @@
 """ImageNet's validation images in the two layouts they are kept in, with labels from ImageNet's own files."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
+from jaxclip.data.classes import class_words, imagenet_own
 from jaxclip.data.files import ClassFolders, Files, images_below, read_table, subfolders
 from jaxclip.data.source import Labels
 
@@ -15,7 +17,8 @@ class ImageNet(Files):
 
     Labels are read from LOC_val_solution.csv, or from the development kit's meta.mat and
     ILSVRC2012_validation_ground_truth.txt, in the folder or up to three above it. Where every class has its own folder
-    (`n01440764/...`), `ClassFolders` reads it.
+    (`n01440764/...`), `ClassFolders` reads it. Names of the classes are those of LOC_synset_mapping.txt nearby, else
+    WordNet's.
     """
 
     kind = "imagenet"
@@ -33,7 +36,7 @@ class ImageNet(Files):
         if unknown := [file for file in files if truth.get(Path(file).stem) not in ids]:
             raise ValueError(f"{root}: {len(unknown)} images have no label, first {unknown[0]}; remove them.")
         values = np.array([ids.index(truth[Path(file).stem]) for file in files], np.int32)
-        super().__init__(root, files, {"label": Labels(values, tuple(titles.get(i, i) for i in ids))}, n_other)
+        super().__init__(root, files, {"label": Labels(values, shown(ids, titles))}, n_other)
 
 
 IMAGENET_NAME = re.compile(r"ILSVRC2012_val_(\d{8})\.JPEG")
@@ -41,10 +44,16 @@ WORDNET_ID = re.compile(r"n\d{8}")
 
 
 def imagenet_classes(root: Path) -> ClassFolders:
-    """A folder per WordNet id; with LOC_synset_mapping.txt nearby, labels count all of its classes, by their words."""
-    titles = synset_titles(root)
-    complete = set(subfolders(root)) <= set(titles)
-    return ClassFolders(root, sorted(titles) if complete and titles else None, titles)
+    """A folder per WordNet id; with LOC_synset_mapping.txt nearby, labels count all of its classes."""
+    titles, found = synset_titles(root), subfolders(root)
+    ids = sorted(titles) if titles and set(found) <= set(titles) else found
+    return ClassFolders(root, ids, dict(zip(ids, shown(ids, titles), strict=True)))
+
+
+def shown(ids: Sequence[str], titles: Mapping[str, str]) -> tuple[str, ...]:
+    """Words for WordNet ids, no two alike: the given titles, else WordNet's; an id that has none stays."""
+    words = class_words("imagenet") | dict(titles) | imagenet_own()
+    return tuple(words.get(one, one) for one in ids)
 
 
 def synset_titles(root: Path) -> dict[str, str]:
