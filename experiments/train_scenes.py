@@ -9,10 +9,11 @@ DIR gets params.safetensors (float32, the names of `jaxclip.params`), config.jso
 `tiny` for trying things out. `--seconds` fits the whole schedule into a wall-clock budget, `--steps` fixes it.
 
 A run that was stopped, by whatever, is taken up again by the same command: every `--save-every` seconds parameters,
-optimizer state, step and log are saved in DIR/checkpoints (`--checkpoints`), the last two are kept, and the newest is
-where it goes on. Batches and captions follow from the step, so with `--steps` nothing is seen twice or left out;
-`--seconds` counts from each start, and the schedule is fitted into what is left of it. The drawn scenes in DIR/data
-(`--data`) are used again unless the code that draws them has changed. To start afresh, name another DIR or delete it.
+optimizer state, step and log are saved in DIR/checkpoints (`--checkpoints`), the last two are kept (`--keep 0` keeps
+all, for `specialisation.py`), and the newest is where it goes on. Batches and captions follow from the step, so with
+`--steps` nothing is seen twice or left out; `--seconds` counts from each start, and the schedule is fitted into what is
+left of it. The drawn scenes in DIR/data (`--data`) are used again unless the code that draws them has changed. To start
+afresh, name another DIR or delete it.
 """
 
 import argparse
@@ -120,7 +121,8 @@ def train(args: argparse.Namespace, preset: Preset) -> None:
     state = {"params": towers.initial, "opt": adam.init(towers.initial), "step": jnp.zeros((), jnp.int32)}
     say(f"{sum(x.size for x in towers.initial.values()):,} parameters on {jax.devices()[0].device_kind}")
     checkpoints = ocp.CheckpointManager(
-        (args.checkpoints or args.out / "checkpoints").resolve(), options=ocp.CheckpointManagerOptions(max_to_keep=2)
+        (args.checkpoints or args.out / "checkpoints").resolve(),
+        options=ocp.CheckpointManagerOptions(max_to_keep=args.keep or None),
     )
     seconds_before, log = 0.0, []
     if checkpoints.latest_step() is not None:
@@ -138,6 +140,8 @@ def train(args: argparse.Namespace, preset: Preset) -> None:
             args=ocp.args.Composite(state=ocp.args.StandardSave(state), log=ocp.args.JsonSave(history)),
         )
 
+    if checkpoints.latest_step() is None:
+        save()
     shards = [slice(i * preset.shard, (i + 1) * preset.shard) for i in range(preset.n_shards)]
     # Shards stay below 2^31 bytes each, so that 32-bit indices reach every pixel of one.
     shards = [(jnp.asarray(data["train"]["images"][s]), jnp.asarray(data["train"]["tokens"][s])) for s in shards]
@@ -214,12 +218,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, help="fit the schedule into this many seconds from the start")
     parser.add_argument("--judge-every", type=float, default=30, help="seconds between accuracies")
     parser.add_argument("--save-every", type=float, default=90, help="seconds between checkpoints")
+    parser.add_argument("--keep", type=int, default=2, help="newest checkpoints kept; 0 keeps all")
     parser.add_argument("--seed", type=int, default=0)
-    for name in ("batch", "n_shards", "n_layers", "warmup"):
+    for name in ("batch", "n_shards", "shard", "run", "n_layers", "warmup"):
         parser.add_argument(f"--{name.replace('_', '-')}", type=int)
     parser.add_argument("--learning-rate", type=float)
     args = parser.parse_args()
-    chosen = {name: getattr(args, name) for name in ("batch", "n_shards", "n_layers", "warmup", "learning_rate")}
+    names = ("batch", "n_shards", "shard", "run", "n_layers", "warmup", "learning_rate")
+    chosen = {name: getattr(args, name) for name in names}
     changes = {name: value for name, value in chosen.items() if value is not None}
     train(args, Preset(**(asdict(PRESETS[args.preset]) | changes)))
 
