@@ -4,13 +4,16 @@
     mlp, class_attn [image, layer, embed]      init, embedding [image, embed]
     norm [image]   of the embedding before anything was divided by it
     readable [image]   False where the image could not be read; its rows are NaN
-    labels/KIND [image]   indices, -1 where there is none
+    labels/KIND [image]   indices, -1 where there is none, -2 where a block is lost
 
 Files hold a block of images each, and in them one piece a layer and head: one head of all images is read without the
 others. Writing a row again changes nothing. Any zarr 3 reader opens the folder; paths stand in images.jsonl beside it.
+Every block and piece carries its own checksum (CRC-32C), which is compared whenever it is read.
 """
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -22,6 +25,8 @@ from jaxtyping import Float, Int
 from jaxclip.config import VisionConfig
 from jaxclip.drafts import write_json
 
+LOST = -2
+"""What a label reads as where its block is not there."""
 BankDtype = Literal["float32", "float16"]
 BLOCK_BYTES = 2**26
 """About what a block of images holds in its largest array, and so in its largest file."""
@@ -48,7 +53,7 @@ class BankWriter:
     def __init__(self, folder: Path, config: VisionConfig, n: int, kinds: Sequence[str], dtype: BankDtype, batch: int):
         folder.mkdir(exist_ok=True)
         write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {}})
-        self.dtype, self.block = np.dtype(dtype), block_size(config, batch, n)
+        self.folder, self.dtype, self.block = folder, np.dtype(dtype), block_size(config, batch, n)
         self._arrays = {
             name: _create(folder / name, (n, *shape), "float32" if name == "norm" else dtype, self.block)
             for name, shape in row_shapes(config).items()
@@ -57,7 +62,8 @@ class BankWriter:
         for kind in kinds:
             self._arrays[label_path(kind)] = _create(folder / label_path(kind), (n,), "int32", self.block)
         self._held: dict[str, list[np.ndarray]] = {name: [] for name in self._arrays}
-        self._first, self._rows, self._writing = 0, 0, []
+        self._first, self._rows = 0, 0
+        self._writing: list[tuple[str, Any]] = []
 
     def add(self, first: int, rows: Mapping[str, np.ndarray]) -> None:
         """Rows of one batch, the first of which is image `first`.
@@ -95,27 +101,35 @@ class BankWriter:
             return
         self._wait()
         rows = slice(self._first, self._first + self._rows)
-        self._writing = [self._arrays[name][rows].write(np.concatenate(held)) for name, held in self._held.items()]
+        self._writing = [
+            (name, self._arrays[name][rows].write(np.concatenate(held))) for name, held in self._held.items()
+        ]
         self._held = {name: [] for name in self._arrays}
         self._rows = 0
 
     def _wait(self) -> None:
-        for future in self._writing:
-            future.result()
+        for name, future in self._writing:
+            with _named(self.folder / name):
+                future.result()
         self._writing = []
 
 
 class Bank:
     """A bank of a finished run. Reading gives the images that could be read, in the data's order, in float32.
 
+    Args:
+      folder: of the bank.
+      check: of a run, called with the name there of an array's metadata before it is believed.
+
     Attributes:
       rows: which images of the data set those are.
     """
 
-    def __init__(self, folder: str | Path):
-        self.folder = Path(folder)
+    def __init__(self, folder: str | Path, check: Callable[[str], None] = lambda name: None):
+        self.folder, self._check = Path(folder), check
         if not (self.folder / "zarr.json").is_file():
             raise FileNotFoundError(f"{self.folder} is no bank; run `jaxclip run` with --bank.")
+        check(f"{self.folder.name}/zarr.json")
         self.rows: Int[np.ndarray, image] = np.flatnonzero(self._get("readable", ()))
 
     def __len__(self) -> int:
@@ -139,7 +153,10 @@ class Bank:
 
     def labels(self, kind: str) -> Int[np.ndarray, "image"]:
         """Indices of one kind of label, -1 where an image has none."""
-        return self._get(label_path(kind), ())[self.rows]
+        found = self._get(label_path(kind), ())[self.rows]
+        if lost := int((found == LOST).sum()):
+            raise ValueError(_cut_short(self.folder / label_path(kind), lost))
+        return found
 
     def array(self, name: str) -> Any:
         """The array itself, for reading in pieces with tensorstore; it has rows of unreadable images too."""
@@ -147,13 +164,15 @@ class Bank:
         if not path.is_dir():
             there = sorted(p.name for p in self.folder.iterdir() if p.is_dir())
             raise ValueError(f"{self.folder} has no array {name!r}; it has {', '.join(there)}.")
-        return ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}).result()
+        self._check(f"{self.folder.name}/{name}/zarr.json")
+        with _named(path):
+            return ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}).result()
 
     def _numbers(self, name: str, at: tuple[int, ...], rows: Any = slice(None)) -> np.ndarray:
         values = self._get(name, at, self.rows[rows]).astype(np.float32)
         if not np.isfinite(values).all():
             lost = int((~np.isfinite(values.reshape(len(values), -1)).all(1)).sum())
-            raise ValueError(f"{self.folder / name} is cut short: {lost} images are missing. Run the pass again.")
+            raise ValueError(_cut_short(self.folder / name, lost))
         return values
 
     def _get(self, name: str, at: tuple[int, ...], rows: Any = None) -> np.ndarray:
@@ -162,10 +181,27 @@ class Bank:
             rows = slice(None)
         elif len(rows) and rows[-1] - rows[0] + 1 == len(rows):
             rows = slice(int(rows[0]), int(rows[-1]) + 1)
-        try:
+        with _named(self.folder / name):
             return np.asarray(array[(rows, *at)].read().result())
-        except ValueError as error:
-            raise ValueError(f"{self.folder / name} is damaged ({error}). Run the pass again.") from error
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What tensorstore says of a file that is not what was written, in a sentence that names it."""
+    try:
+        yield
+    except ValueError as error:
+        # DATA_LOSS: Error reading shard entry .. in local file "..": Digest mismatch, .. [its own notes]
+        said = str(error).split(" [")[0]
+        file = re.search(r'local file "([^"]+)"', said)
+        reason = said.rsplit('": ', 1)[-1]
+        raise ValueError(
+            f"{file[1] if file else path} is damaged ({reason}); delete the run and make it again."
+        ) from error
+
+
+def _cut_short(path: Path, lost: int) -> str:
+    return f"{path} is cut short: {lost} images are missing; delete the run and make it again."
 
 
 def label_path(kind: str) -> str:
@@ -186,7 +222,7 @@ def _create(path: Path, shape: tuple[int, ...], dtype: str, block: int) -> Any:
     metadata = {
         "shape": list(shape), "data_type": dtype, "codecs": codecs,
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": whole}},
-        "fill_value": {"bool": False, "int32": -1}.get(dtype, "NaN"),
+        "fill_value": {"bool": False, "int32": LOST}.get(dtype, "NaN"),
     }  # fmt: skip
     kvstore = {"driver": "file", "path": str(path)}
     return ts.open({"driver": "zarr3", "kvstore": kvstore, "metadata": metadata}, create=True, open=True).result()

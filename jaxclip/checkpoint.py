@@ -4,7 +4,7 @@
     config.json       both towers, preprocessing, and which tokenizer
     tokenizer/        its files, where the checkpoint brings its own
     provenance.json   where the weights come from and what was decided on the way
-    manifest.json     size of every file and SHA-256 of every small one; written last
+    manifest.json     size and SHA-256 of every file; written last
 
 A folder is written under another name beside its place and renamed when its manifest is on disk.
 """
@@ -20,11 +20,11 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from .config import ClipConfig
-from .drafts import MANIFEST, appears_whole, check_files, check_space, inventory, read_json, write_json
+from .drafts import MANIFEST, appears_whole, check_space, inventory, read_json, unchanged, write_json
 from .params import flatten, shapes, unflatten
 from .tokenizer import ClipTokenizer, MissingTokenizer, Tokenizer, from_folder
 
-FORMAT = 1
+FORMAT = 2
 CONFIG, PROVENANCE, WEIGHTS, TOKENIZER = "config.json", "provenance.json", "weights", "tokenizer"
 
 
@@ -133,19 +133,21 @@ def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtyp
     folder = Path(folder).absolute()
     if not is_checkpoint(folder):
         raise FileNotFoundError(f"{folder} is no converted checkpoint: it has no {MANIFEST}. Run `jaxclip convert`.")
-    check_files(folder)
-    fields = read_json(folder / CONFIG)
-    if fields.get("format") != FORMAT:
+    manifest = read_json(folder / MANIFEST)
+    if manifest.get("format") != FORMAT:
         raise ValueError(
-            f"{folder} has format {fields.get('format')!r}; this version reads {FORMAT}. Convert it again."
+            f"{folder} has format {manifest.get('format')!r}; this version reads {FORMAT}. Convert it again."
         )
-    config = ClipConfig.from_dict(_tuples(fields))
-    tokenizer = TokenizerSource(
-        **fields["tokenizer"], folder=folder / TOKENIZER if fields["tokenizer"]["kind"] == "own" else None
-    )
-    params = _read_weights(folder / WEIGHTS, shardings or {}, dtype)
-    _check_params(config, {path: tuple(leaf.shape) for path, leaf in flatten(params)})
-    return Checkpoint(config, params, tokenizer, read_json(folder / PROVENANCE))
+    with unchanged(folder, manifest):
+        fields = read_json(folder / CONFIG)
+        config = ClipConfig.from_dict(_tuples(fields))
+        tokenizer = TokenizerSource(
+            **fields["tokenizer"], folder=folder / TOKENIZER if fields["tokenizer"]["kind"] == "own" else None
+        )
+        params = _read_weights(folder / WEIGHTS, shardings or {}, dtype)
+        _check_params(config, {path: tuple(leaf.shape) for path, leaf in flatten(params)})
+        provenance = read_json(folder / PROVENANCE)
+    return Checkpoint(config, params, tokenizer, provenance)
 
 
 def open_source(

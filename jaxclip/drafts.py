@@ -1,19 +1,20 @@
 """Folders that appear whole or not at all, whatever happens while they are written, and that know if they changed."""
 
 import errno
-import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+from jaxclip.checksums import changed, checksums
+
 MANIFEST = "manifest.json"
-HASHED_BELOW = 16 * 2**20  # bytes; larger files are checked by their size
 SPARE = 64 * 2**20  # bytes of disk that a save needs beside what it counted
 
 
@@ -112,34 +113,38 @@ def _sync_folder(folder: Path) -> None:
 
 
 def inventory(folder: Path) -> dict[str, dict[str, Any]]:
-    """Size of every file in a folder, and SHA-256 of every small one; what `check_files` compares with."""
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): _describe(path) for path in files}
+    """Size and SHA-256 of every file in a folder; what `check_files` compares with."""
+    names = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return {
+        name: {"bytes": (folder / name).stat().st_size, "sha256": digest}
+        for name, digest in checksums(folder, names).items()
+    }
 
 
-def _describe(path: Path) -> dict[str, Any]:
-    size = path.stat().st_size
-    return {"bytes": size, **({"sha256": _sha256(path)} if size < HASHED_BELOW else {})}
-
-
-def check_files(folder: Path) -> None:
-    """Compare a folder with its manifest.
+@contextmanager
+def unchanged(folder: Path, manifest: Mapping[str, Any]) -> Iterator[None]:
+    """Every byte of a folder is compared with its manifest while the body reads it: sizes first, then the contents.
 
     Raises:
-      ValueError: a file is missing or is not what it was, by name.
+      ValueError: a file is missing or is not what it was, by name; in place of what the body may have made of it.
     """
-    manifest = read_json(folder / MANIFEST)
-    for name, said in manifest.get("files", {}).items():
-        path = folder / name
-        if not path.is_file():
+    files = manifest.get("files", {})
+    for name, said in files.items():
+        if not (folder / name).is_file():
             raise ValueError(f"{folder} lacks {name}, which its manifest names; convert it again.")
-        if path.stat().st_size != said["bytes"] or ("sha256" in said and _sha256(path) != said["sha256"]):
-            raise ValueError(f"{folder} has another {name} than its manifest says; convert it again.")
+        if (folder / name).stat().st_size != said["bytes"]:
+            raise ValueError(_another(folder, name))
+    with ThreadPoolExecutor(1) as thread:
+        found = thread.submit(changed, folder, {name: said["sha256"] for name, said in files.items()})
+        try:
+            yield
+        finally:
+            if wrong := list(found.result()):
+                raise ValueError(_another(folder, wrong[0]))
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _another(folder: Path, name: str) -> str:
+    return f"{folder} has another {name} than its manifest says; convert it again."
 
 
 def write_json(path: Path, fields: Mapping[str, Any]) -> None:

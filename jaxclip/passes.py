@@ -3,7 +3,7 @@
     run.json        what ran: model, data, options, versions; a run only ever continues as itself
     matrices.npy    the heads' way into the joint space
     images.jsonl    one line an image: its name, its labels, and why it could not be read, if so
-    state.npz       how far the pass is, with the moments up to there; replaced whole
+    state.npz       how far the pass is, with the moments up to there and checksums of the files above; replaced whole
     bank/           see `jaxclip.bank`
 
 Batches have a fixed order, and what follows the last saved state is thrown away or written over by the same bytes. So a
@@ -11,7 +11,6 @@ pass that was killed anywhere ends with the same bits as one that was not.
 """
 
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +30,20 @@ from jaxclip.data.source import Source
 from jaxclip.heads import HeadState
 from jaxclip.nonfinite import explain_nonfinite
 from jaxclip.pass_step import Units, step
-from jaxclip.run_folder import BANK, IMAGES, STATE, claimed, describe, explained, read_info, replaced, settle
+from jaxclip.run_folder import (
+    BANK,
+    IMAGES,
+    STATE,
+    ImageLines,
+    check_unchanged,
+    claimed,
+    describe,
+    explained,
+    fixed_checksums,
+    read_info,
+    replaced,
+    settle,
+)
 from jaxclip.runs import Run, by_key, open_run, read_state
 
 
@@ -142,6 +154,7 @@ class _Pass:
     def __init__(self, clip: Clip, source: Source, out: Path, options: PassOptions, mesh: Mesh | None):
         self.clip, self.source, self.out, self.options = clip, source, out, options
         state = read_state(out, read_info(out))
+        check_unchanged(out, {name: said for name, said in state.checksums.items() if name != IMAGES})
         self.moments, self.n_done, self._saved = state.moments, state.n_batches, state.n_batches
         self.mesh, self.vision = mesh, clip.vision
         if mesh is not None:
@@ -154,10 +167,8 @@ class _Pass:
             self._bank = BankWriter(
                 out / BANK, clip.config.vision, len(source), kinds, options.bank_dtype, options.batch
             )
-        self._lines = (out / IMAGES).open("ab")
-        if self._lines.tell() < state.n_bytes:
-            raise ValueError(f"{out / IMAGES} was cut short; delete {out} and run it again.")
-        self._lines.truncate(state.n_bytes)
+        self._checksums = fixed_checksums(out)
+        self._lines = ImageLines(out, state.n_bytes, state.checksums.get(IMAGES))
 
     @property
     def n_seen(self) -> int:
@@ -186,9 +197,9 @@ class _Pass:
             return
         if self._bank:
             self._bank.flush()
-        self._lines.flush()
-        os.fsync(self._lines.fileno())
-        counters = {"n_batches": np.int64(self.n_done), "n_bytes": np.int64(self._lines.tell())}
+        said = json.dumps(self._checksums | {IMAGES: self._lines.sync()}).encode()
+        counters = {"n_batches": np.int64(self.n_done), "n_bytes": np.int64(self._lines.n_bytes)}
+        counters["checksums"] = np.frombuffer(said, np.uint8)
         arrays = {name: np.asarray(leaf) for name, leaf in to_arrays(self.moments).items()}
         with replaced(self.out / STATE) as file:
             np.savez(file, **counters, **arrays)
@@ -209,7 +220,8 @@ class _Pass:
             rows = {name: np.asarray(values)[:n] for name, values in vars(state).items()}
             labels = {label_path(kind): values[:n] for kind, values in batch.labels.items()}
             self._bank.add(first, {**rows, "norm": norm, "readable": readable, **labels})
-        self._lines.writelines(_line(batch, place) for place in range(n))
+        for place in range(n):
+            self._lines.add(_line(batch, place))
 
 
 def _line(batch: Batch, place: int) -> bytes:

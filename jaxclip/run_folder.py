@@ -15,13 +15,14 @@ import jax
 import numpy as np
 from flax import nnx
 
+from jaxclip.checksums import changed, checksums
 from jaxclip.clip import Clip
 from jaxclip.data.source import Source
 from jaxclip.drafts import is_full
 from jaxclip.heads import head_matrices
 from jaxclip.params import flatten
 
-FORMAT = 1
+FORMAT = 2
 RUN, MATRICES, IMAGES, STATE, BANK, LOCK = "run.json", "matrices.npy", "images.jsonl", "state.npz", "bank", ".lock"
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow")
 
@@ -128,24 +129,85 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
+class ImageLines:
+    """images.jsonl while it is written; what lies behind the saved state is cut off.
+
+    Args:
+      folder: of the run.
+      n_bytes: that the saved state counts.
+      said: their SHA-256, if there is a state.
+
+    Raises:
+      ValueError: the file is shorter than that, or another one.
+    """
+
+    def __init__(self, folder: Path, n_bytes: int, said: str | None):
+        path = folder / IMAGES
+        held = path.read_bytes()[:n_bytes] if path.exists() else b""
+        if len(held) < n_bytes:
+            raise ValueError(f"{path} was cut short; delete {folder} and run it again.")
+        self._digest = hashlib.sha256(held)
+        if said is not None and self._digest.hexdigest() != said:
+            raise ValueError(damaged(folder, IMAGES))
+        self._file, self.n_bytes = path.open("ab"), n_bytes
+        self._file.truncate(n_bytes)
+
+    def add(self, line: bytes) -> None:
+        self._file.write(line)
+        self._digest.update(line)
+        self.n_bytes += len(line)
+
+    def sync(self) -> str:
+        """All lines so far are on the disk when this returns; their SHA-256."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._digest.hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
+
+
 def settle(folder: Path, described: Mapping[str, Any], clip: Clip) -> None:
     """Begin a run, or make sure that the one that is there is this one.
 
     Raises:
       ValueError: it is another one, naming what differs.
     """
-    if not (folder / RUN).is_file():
-        with replaced(folder / MATRICES) as file:
-            np.save(file, np.asarray(head_matrices(clip.vision)))
-        with replaced(folder / RUN) as file:
-            file.write(json.dumps(described, indent=1, ensure_ascii=False).encode() + b"\n")
-        return
-    held = read_info(folder)
-    if differing := sorted(_differences(_identity(held), _identity(described))):
+    begun = (folder / RUN).is_file()
+    if begun and (differing := sorted(_differences(_identity(read_info(folder)), _identity(described)))):
         raise ValueError(
             f"{folder} is a run of something else and cannot go on: {'; '.join(differing)}. Name another folder, or "
             f"delete this one."
         )
+    if begun and (folder / STATE).is_file():
+        return
+    # Until a state vouches for them, nothing says that these are whole: they are written again.
+    with replaced(folder / MATRICES) as file:
+        np.save(file, np.asarray(head_matrices(clip.vision)))
+    with replaced(folder / RUN) as file:
+        file.write(json.dumps(described, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def fixed_checksums(folder: Path) -> dict[str, str]:
+    """SHA-256 of the files that never change while a run goes on; those of a bank say what its numbers mean."""
+    metadata = sorted(path.relative_to(folder).as_posix() for path in (folder / BANK).rglob("zarr.json"))
+    return checksums(folder, [RUN, MATRICES, *metadata])
+
+
+def check_unchanged(folder: Path, said: Mapping[str, str]) -> None:
+    """Compare files with what the saved state says of them.
+
+    Raises:
+      ValueError: one of them is missing or is not what it was, by name.
+    """
+    if name := next(changed(folder, said), None):
+        raise ValueError(damaged(folder, name))
+
+
+def damaged(folder: Path, name: str) -> str:
+    """What to say of a file that is not what was written."""
+    what = "damaged: its checksum is not that of what was written" if (folder / name).exists() else "missing"
+    return f"{folder / name} is {what}; delete {folder} and run it again."
 
 
 def read_info(folder: Path) -> dict[str, Any]:
@@ -159,7 +221,8 @@ def read_info(folder: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{folder / RUN} is damaged ({error}); delete {folder} and run it again.") from error
     if not isinstance(info, dict) or info.get("format") != FORMAT:
-        raise ValueError(f"{folder / RUN} is not of format {FORMAT}, which this version reads; run it again.")
+        held = info.get("format") if isinstance(info, dict) else None
+        raise ValueError(f"{folder / RUN} is of format {held!r} and this version reads {FORMAT}; run it again.")
     return info
 
 

@@ -1,7 +1,7 @@
 """A run's folder from the reading side."""
 
+import hashlib
 import json
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -16,7 +16,7 @@ from jaxclip.bank import Bank
 from jaxclip.collected import Collected, from_arrays
 from jaxclip.config import ClipConfig
 from jaxclip.heads import HeadState
-from jaxclip.run_folder import BANK, IMAGES, MATRICES, RUN, STATE, read_info
+from jaxclip.run_folder import BANK, IMAGES, MATRICES, RUN, STATE, check_unchanged, damaged, read_info
 
 ALL = "all"
 """The moments of every image, beside those by kind of label."""
@@ -24,11 +24,16 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class State:
-    """How far a pass is: batches that are kept, what they take in the list of images, and their moments."""
+    """How far a pass is: batches that are kept, what they take in the list of images, and their moments.
+
+    `checksums` are SHA-256 of every file of the run but this state, whose parts have their own, and the blocks of a
+    bank, which have theirs; that of the list of images is of its first `n_bytes`.
+    """
 
     n_batches: int
     n_bytes: int
     moments: dict[str, Collected]
+    checksums: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,12 @@ class Run:
 
     @cached_property
     def matrices(self) -> Float[Array, "layer head unit embed"]:
-        """u @ matrices[layer, head] is what a head contributes."""
+        """u @ matrices[layer, head] is what a head contributes.
+
+        Raises:
+          ValueError: the file is damaged.
+        """
+        self._check(MATRICES)
         return jnp.asarray(np.load(self.folder / MATRICES))
 
     @property
@@ -125,8 +135,14 @@ class Run:
 
         Raises:
           FileNotFoundError: the run kept no bank.
+          ValueError: it is damaged, or not the bank of these images.
         """
-        return Bank(self.folder / BANK)
+        bank = Bank(self.folder / BANK, check=self._check)
+        if not np.array_equal(bank.rows, [place for place, line in enumerate(self._lines) if "error" not in line]):
+            raise ValueError(
+                f"{bank.folder / 'readable'} is cut short or of another run; delete the run and make it again."
+            )
+        return bank
 
     def head_state(self, rows: Int[np.ndarray, "image"] | slice = slice(None)) -> HeadState:
         """Images of the bank as a pass saw them, in the run's units."""
@@ -139,7 +155,12 @@ class Run:
         text = path.read_bytes()[: self.state.n_bytes] if path.exists() else b""
         if len(text) < self.state.n_bytes:
             raise ValueError(f"{path} was cut short; delete {self.folder} and run it again.")
+        if text and hashlib.sha256(text).hexdigest() != self.state.checksums[IMAGES]:
+            raise ValueError(damaged(self.folder, IMAGES))
         return [json.loads(line) for line in text.splitlines()]
+
+    def _check(self, name: str) -> None:
+        check_unchanged(self.folder, {name: self.state.checksums.get(name, "")} if self.state.n_batches else {})
 
 
 def open_run(folder: str | Path, *, unfinished: bool = False) -> Run:
@@ -172,17 +193,22 @@ def read_state(folder: Path, info: dict[str, Any]) -> State:
     """The last saved state, or that of a run that has just begun.
 
     Raises:
-      ValueError: the file is damaged.
+      ValueError: the file is damaged, or run.json is not the one it was saved beside.
     """
-    empty = _empty(info)
     if not (folder / STATE).is_file():
-        return State(0, 0, empty)
+        return State(0, 0, _empty(info), {})
     try:
         with (folder / STATE).open("rb") as file, np.load(file) as held:
+            if part := held.zip.testzip():
+                raise ValueError(f"the checksum of its part {part} is not that of what was written")
             arrays = dict(held)
-        return State(int(arrays["n_batches"]), int(arrays["n_bytes"]), from_arrays(empty, arrays))
-    except (KeyError, ValueError, EOFError, OSError, zipfile.BadZipFile) as error:
+        said = json.loads(arrays["checksums"].tobytes())
+        counts = int(arrays["n_batches"]), int(arrays["n_bytes"])
+    except Exception as error:  # a damaged archive can raise nearly anything
         raise ValueError(f"{folder / STATE} is damaged ({error}); delete {folder} and run it again.") from error
+    # Before anything is made of what run.json says.
+    check_unchanged(folder, {RUN: said[RUN]})
+    return State(*counts, from_arrays(_empty(info), arrays), said)
 
 
 def by_key(kind: str) -> str:

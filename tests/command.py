@@ -3,8 +3,10 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 
+from jaxclip.checksums import checksums
 from jaxclip.cli import main
 
 
@@ -27,6 +29,10 @@ def with_info(run, folder, part, **changes):
     info = json.loads((folder / "run.json").read_text())
     info[part] |= changes
     (folder / "run.json").write_text(json.dumps(info))
+    with np.load(folder / "state.npz") as held:
+        arrays = dict(held)
+    said = json.dumps(json.loads(arrays["checksums"].tobytes()) | checksums(folder, ["run.json"]))
+    np.savez(folder / "state.npz", **arrays | {"checksums": np.frombuffer(said.encode(), np.uint8)})
     return folder
 
 

@@ -79,7 +79,7 @@ def test_stopped_while_it_saves_it_ends_with_the_same_bits(clip, source, run, tm
             case "rows":
                 patch.setattr(passes.BankWriter, "flush", stop_later(passes.BankWriter.flush))
             case "lines":
-                patch.setattr(passes.os, "fsync", stop_later(os.fsync))
+                patch.setattr(os, "fsync", stop_later(os.fsync))
             case "state":
                 patch.setattr(np, "savez", stop_later(np.savez))
             case "rename":
@@ -115,6 +115,41 @@ def test_killed_at_a_random_step_it_ends_with_the_same_bits(clip, pictures, sour
     assert state.n_batches == step - 1
     run_pass(clip, source, tmp_path / "run", EVERYTHING)
     assert_same(tmp_path / "run", run.folder)
+
+
+@pytest.mark.parametrize("name", ["run.json", "images.jsonl", "matrices.npy", "state.npz", "bank/mlp/zarr.json"])
+def test_it_never_goes_on_from_a_damaged_file(clip, source, run, tmp_path, name):
+    def stop(done, total):
+        if done == 2 * BATCH:
+            raise Stop
+
+    out = tmp_path / "run"
+    with pytest.raises(Stop):
+        run_pass(clip, source, out, EVERYTHING, save_every=0.0, progress=stop)
+    held = (out / name).read_bytes()
+    at = len(held) // 3
+    (out / name).write_bytes(held[:at] + bytes([held[at] ^ 1]) + held[at + 1 :])
+    with pytest.raises(ValueError, match=rf"{name} is damaged|cannot go on") as raised:
+        run_pass(clip, source, out, EVERYTHING)
+    assert "\n" not in str(raised.value)
+    (out / name).write_bytes(held)
+    run_pass(clip, source, out, EVERYTHING)
+    assert_same(out, run.folder)
+
+
+def test_a_block_that_was_damaged_while_nobody_wrote_is_found_when_rows_are_added(clip, source, run, tmp_path):
+    def stop(done, total):
+        if done == 2 * BATCH:
+            raise Stop
+
+    out = tmp_path / "run"
+    with pytest.raises(Stop):
+        run_pass(clip, source, out, EVERYTHING, save_every=0.0, progress=stop)
+    block = out / "bank" / "heads" / "c" / "0" / "0" / "0" / "0"
+    held = block.read_bytes()
+    block.write_bytes(held[:200] + bytes([held[200] ^ 4]) + held[201:])
+    with pytest.raises(ValueError, match=r"bank/heads/c/0/0/0/0 is damaged .*; delete the run and make it again"):
+        run_pass(clip, source, out, EVERYTHING)
 
 
 def test_an_ended_run_is_only_opened(clip, source, run):

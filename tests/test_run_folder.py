@@ -4,6 +4,7 @@ import json
 import shutil
 
 import jax
+import numpy as np
 import pytest
 import small_pass
 from small_pass import BATCH
@@ -54,13 +55,66 @@ def test_a_bank_cut_short(copy):
         jaxclip.open_run(copy).bank.read("mlp")
 
 
-def test_a_damaged_bank(copy):
-    file = max((path for path in (copy / "bank" / "heads" / "c").rglob("*")), key=lambda p: p.stat().st_size)
-    held = bytearray(file.read_bytes())
-    held[1000] ^= 1
-    file.write_bytes(held)
-    with pytest.raises(ValueError, match="heads is damaged"):
-        jaxclip.open_run(copy).bank.read("heads")
+def read_all(folder):
+    """Everything a run has to say, as arrays and text."""
+    run = jaxclip.open_run(folder)
+    said = [run.names, run.unreadable, run.info, *jax.tree.leaves((run.moments, run.state.moments, run.matrices))]
+    said += [run.bank.read(name) for name in ("heads", "mlp", "class_attn", "init", "embedding", "norm")]
+    return said + [values for kind in run.labels for values in (run.labels[kind], run.bank.labels(kind))]
+
+
+def error_of(folder, said):
+    """What is said of a run that is not what it was; None where it still says the same."""
+    try:
+        now = read_all(folder)
+    except ValueError as error:
+        return str(error)
+    assert all(np.array_equal(one, two) for one, two in zip(now, said, strict=True))
+    return None
+
+
+FILES = [
+    "run.json", "images.jsonl", "matrices.npy", "state.npz", "bank/zarr.json", "bank/heads/zarr.json",
+    "bank/readable/zarr.json", "bank/labels/group/zarr.json", "bank/heads/c/0/0/0/0", "bank/mlp/c/0/0/0",
+    "bank/class_attn/c/0/0/0", "bank/init/c/0/0", "bank/embedding/c/0/0", "bank/norm/c/0", "bank/readable/c/0",
+    "bank/labels/label/c/0",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_one_bit_of_any_file(copy, name):
+    """Found out, and the file is named; or it is one of the bytes of a zip archive that say nothing."""
+    path, rng, found = copy / name, np.random.default_rng(0), 0
+    whole, said = path.read_bytes(), read_all(copy)
+    for at in rng.integers(len(whole), size=12):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << rng.integers(8)]) + whole[at + 1 :])
+        error = error_of(copy, said)
+        found += error is not None
+        assert error is None or (f"{path} is damaged" in error and "\n" not in error)
+    assert found == 12 or (name == "state.npz" and found >= 10)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_any_file_that_is_not_there(copy, name):
+    (copy / name).unlink()
+    with pytest.raises((ValueError, FileNotFoundError)) as raised:
+        read_all(copy)
+    assert any(part in str(raised.value) for part in (name, name.split("/c/")[0], "has seen 0 of 21", "is no bank"))
+
+
+def test_every_file_is_tried(run):
+    """But for the metadata of other arrays, which is like that of those that are."""
+    there = {name for name in small_pass.contents(run.folder) if not name.endswith("zarr.json")}
+    assert there | {"run.json"} == {name for name in FILES if not name.endswith("zarr.json")} | {
+        "bank/labels/group/c/0"
+    }
+
+
+def test_a_run_of_an_earlier_format(copy):
+    info = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps(info | {"format": 1}))
+    with pytest.raises(ValueError, match=r"run\.json is of format 1 and this version reads 2; run it again"):
+        jaxclip.open_run(copy)
 
 
 @pytest.mark.parametrize("name", ["state.npz", "images.jsonl", "run.json"])
