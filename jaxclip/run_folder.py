@@ -24,6 +24,7 @@ from jaxclip.params import flatten
 
 FORMAT = 2
 RUN, MATRICES, IMAGES, STATE, BANK, LOCK = "run.json", "matrices.npy", "images.jsonl", "state.npz", "bank", ".lock"
+FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETDOWN, errno.EROFS)
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow")
 
 
@@ -100,15 +101,18 @@ def _lock(file: BinaryIO) -> bool:
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """A full disk in one sentence, whichever library met it."""
+    """A disk that is full or fails in one sentence, whichever library met it."""
     try:
         yield
     except Exception as error:
-        if not is_full(error):
+        full, code = is_full(error), getattr(error, "errno", None)
+        if not full and code not in FAILING:
             raise
+        said = "the disk filled up" if full else f"the disk or network failed ({os.strerror(code)})"
+        remedy = "free some space and run" if full else "run"
         raise OSError(
-            errno.ENOSPC,
-            "the disk filled up and what was done so far is kept; free some space and run the same command again",
+            errno.ENOSPC if full else code,
+            f"{said} and what was done so far is kept; {remedy} the same command again",
             str(folder),
         ) from error
 

@@ -3,9 +3,6 @@
 import errno
 import os
 import resource
-import signal
-import subprocess
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -90,29 +87,6 @@ def test_stopped_while_it_saves_it_ends_with_the_same_bits(clip, source, run, tm
                 patch.setattr("pathlib.Path.replace", stop_later(type(tmp_path).replace))
         with pytest.raises(Stop):
             run_pass(clip, source, tmp_path / "run", EVERYTHING, save_every=0.0)
-    run_pass(clip, source, tmp_path / "run", EVERYTHING)
-    assert_same(tmp_path / "run", run.folder)
-
-
-KILLED = """
-import os, signal, sys
-sys.path[:0] = [sys.argv[1]]
-import small_pass as t
-def kill(done, total):
-    if done >= int(sys.argv[4]):
-        os.kill(os.getpid(), signal.SIGKILL)
-t.run_pass(t.clip(), t.open_data(sys.argv[2]), sys.argv[3], t.EVERYTHING, save_every=0.0, progress=kill)
-"""
-
-
-def test_killed_at_a_random_step_it_ends_with_the_same_bits(clip, pictures, source, run, tmp_path):
-    step = int(np.random.default_rng().integers(1, 6))
-    tests = os.path.dirname(os.path.abspath(__file__))
-    command = [sys.executable, "-c", KILLED, tests, pictures, tmp_path / "run", str(step * BATCH)]
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=300)
-    assert done.returncode == -signal.SIGKILL, done.stderr
-    state = jaxclip.open_run(tmp_path / "run", unfinished=True).state
-    assert state.n_batches == step - 1
     run_pass(clip, source, tmp_path / "run", EVERYTHING)
     assert_same(tmp_path / "run", run.folder)
 

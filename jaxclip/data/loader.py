@@ -3,6 +3,7 @@
 Pillow lets go of Python's lock while it decodes and resizes, so threads are enough, and order does not depend on them.
 """
 
+import errno
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -53,8 +54,27 @@ class Reader:
         try:
             pixels = preprocess(example.image, self.config, apply_exif=self.apply_exif)[0]
         except (ValueError, FileNotFoundError) as error:
+            _check_reading(example.name, error.__cause__)
             return Read(example.name, labels, None, str(error))
         return Read(example.name, labels, pixels, None)
+
+
+OWN_FAULT = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+"""What a file itself can be to blame for; any other number of an error is the machine's, and may be gone next time."""
+
+
+def _check_reading(name: str, cause: BaseException | None) -> None:
+    """An image that a failing disk hides is no unreadable one: what a pass leaves must not depend on that day's luck.
+
+    Raises:
+      OSError: it was the machine that failed.
+    """
+    code = getattr(cause, "errno", None)
+    if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and code is not None and code not in OWN_FAULT):
+        raise OSError(
+            f"{name} could not be read just now ({cause or 'out of memory'}) and what was done so far is kept; run the "
+            f"same command again, or take the image out of the data if it stays so"
+        ) from cause
 
 
 def n_batches(source: Source, size: int) -> int:
@@ -80,6 +100,9 @@ def batches(
       start: the batch to begin with.
       apply_exif: turn photographs as their EXIF tag says; OpenCLIP does not.
       n_threads: that read; by default one for each processor, at most 16.
+
+    Raises:
+      OSError: the disk or the network failed while an image was read.
     """
     reader = Reader(source, config, apply_exif)
     if start * size >= len(reader):

@@ -1,0 +1,145 @@
+"""What goes wrong with disks and processes, made to happen: for the tests of faults.
+
+    python tests/faults.py LIST OUT
+
+is a pass in a process of its own, to be killed from outside. It goes through the same pass once beside OUT, so that all
+is compiled, says how many seconds that took, and begins.
+"""
+
+import errno
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import small_pass
+
+
+def child(pictures, out):
+    """A pass as another process that is about to begin, and about how many seconds it takes."""
+    command = [sys.executable, __file__, str(pictures), str(out)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    said = process.stdout.readline()
+    assert said, process.communicate(timeout=60)[1]
+    return process, float(said)
+
+
+def kill_after(process, seconds):
+    """Kill a process, unless it ends before; whether it was killed."""
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode in (0, -signal.SIGKILL), said
+    return process.returncode != 0
+
+
+class Flaky(io.RawIOBase):
+    """A file that writes short, one to a few bytes less than it was given, as systems may; and fails when told to."""
+
+    def __init__(self, raw, fail):
+        self.raw, self.fail = raw, fail
+
+    def write(self, data):
+        self.fail()
+        data = memoryview(data).cast("B")
+        return self.raw.write(data[: max(1, len(data) - 1 - len(data) // 3)])
+
+    def close(self):
+        self.raw.close()
+        super().close()
+
+    def __getattr__(self, name):
+        return getattr(self.raw, name)
+
+    def writable(self):
+        return True
+
+    def readable(self):
+        return False
+
+    def seekable(self):
+        return True
+
+    def seek(self, *where):
+        return self.raw.seek(*where)
+
+    def tell(self):
+        return self.raw.tell()
+
+    def truncate(self, size=None):
+        return self.raw.truncate(size)
+
+    def fileno(self):
+        return self.raw.fileno()
+
+
+class Count:
+    """Raises an input/output error the n-th time it is called; None never does."""
+
+    def __init__(self, n=None):
+        self.n, self.calls = n, 0
+
+    def __call__(self):
+        self.calls += 1
+        if self.calls == self.n:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@contextmanager
+def faulty_writes(out, count):
+    """Python's own writing below a folder: short, and failing when the counter says so."""
+    with pytest.MonkeyPatch.context() as patch:
+        opened, fsync, replace = Path.open, os.fsync, Path.replace
+
+        def open_(self, mode="r", *rest, **options):
+            if not self.is_relative_to(out) or not set(mode) & set("wa") or self.name == ".lock":
+                return opened(self, mode, *rest, **options)
+            count()
+            buffered = io.BufferedWriter(Flaky(io.FileIO(self, mode.replace("b", "")), count))
+            return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8")
+
+        def counted(function):
+            def call(*arguments):
+                count()
+                return function(*arguments)
+
+            return call
+
+        patch.setattr(Path, "open", open_)
+        patch.setattr(Path, "replace", counted(replace))
+        patch.setattr(os, "fsync", counted(fsync))
+        yield
+
+
+@contextmanager
+def small_disk(folder, size):
+    """A file system of so many bytes at a folder, and how to give it more."""
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], capture_output=True)
+    if mounted.returncode != 0:
+        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield lambda more: subprocess.run(["mount", "-o", f"remount,size={more}", folder], check=True)
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def main(pictures, out):
+    clip, source = small_pass.clip(), small_pass.open_data(pictures)
+    with TemporaryDirectory(dir=Path(out).parent) as warm:
+        for number in range(2):
+            began = time.monotonic()
+            small_pass.run_pass(clip, source, f"{warm}/{number}", small_pass.EVERYTHING, save_every=0.0)
+    print(time.monotonic() - began, flush=True)
+    small_pass.run_pass(clip, source, out, small_pass.EVERYTHING, save_every=0.0)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
