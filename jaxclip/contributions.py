@@ -216,7 +216,10 @@ def assemble(
     scaled = terms.attn * inverse.reshape(1, -1, *(1,) * (terms.attn.ndim - 2)) if detail != "token" else terms.attn
     match detail:
         case "full":
-            attn = embed("lbhtc,lhcw,we->blhte", scaled, kernel, g)
+            # W_O @ G once an image, so that the product leaves its result in place: the other way round a tensor of
+            # the result's size is built and turned, and that costs more than the product.
+            matrices = jnp.broadcast_to(embed("lhcw,we->lhce", kernel, g), (len(rest), *kernel.shape[:3], g.shape[1]))
+            attn = embed("lbhtc,blhce->blhte", scaled, matrices)
         case "head":
             attn = embed("lbhc,lhcw,we->blhe", scaled, kernel, g)
         case "layer":

@@ -29,7 +29,8 @@ def activate(x: Float[Array, "*batch neuron"], kind: Activation) -> Float[Array,
     """The MLP's nonlinearity; the three kinds differ by up to 0.02, enough to spoil published numbers."""
     match kind:
         case "gelu":
-            return jax.nn.gelu(x, approximate=False)
+            # As PyTorch writes it. jax.nn.gelu goes by erfc, exact for far negative x but twice as long on CPU.
+            return 0.5 * x * (1 + jax.lax.erf(x * 0.5**0.5))
         case "quick_gelu":
             return x * jax.nn.sigmoid(1.702 * x)
         case "gelu_tanh":
