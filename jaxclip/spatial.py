@@ -6,7 +6,8 @@ texts in the place of the embed axis:
 
     map = sum over layers and heads of pattern * (value @ (W_O @ G @ rᵀ)) / sigma  +  constants
 
-and one layer's part is a product of `token x width` with `width x text`. The largest array is the map itself.
+and one layer's part is a product of `token x width` with `width x text`. The largest array is the map itself. For many
+texts the layers are summed in the residual stream, [batch, token, width], and meet the texts once, at the end.
 
 Source: arXiv:2310.05916, sections 3.1 and 5.
 """
@@ -82,9 +83,12 @@ def _text_maps(
     projection = jnp.einsum("we,se->ws", readout.projection, texts, precision=readout.precision)
     readout = replace(readout, projection=projection)
     g = readout.linear(constants)
-    terms = forward(vision, images, Masks(), "full" if each else "token", g, chosen)
+    late = not each and summed_first(len(images) * vision.config.n_tokens, *g.shape)
+    terms = forward(vision, images, Masks(), "full" if each else "token", None if late else g, chosen)
     kernel, bias = vision.blocks.output()
     maps, inverse = terms.attn, 1 / readout.sigma(terms.z)
+    if late:
+        maps = jnp.einsum("btw,ws->bts", maps, g, precision=readout.precision)
     if each:
         # W_O @ G @ rᵀ first: for many texts the other order would pass through a head's part of the residual stream.
         matrices = jnp.einsum("lhcw,ws->lhcs", kernel, g, precision=readout.precision)
@@ -97,6 +101,17 @@ def _text_maps(
     if each and chosen is not None:
         maps = maps * chosen[:, :, None, None]
     return readout.embed(terms.z), maps
+
+
+def summed_first(n_tokens: int, width: int, n_texts: int) -> bool:
+    """Whether a layer costs fewer products in the residual stream, tokens @ W_O, than with the texts, tokens @ (W_O @ G).
+
+    Args:
+      n_tokens: of all images together.
+      width: of the residual stream.
+      n_texts: that maps are made for.
+    """
+    return n_tokens * width < (n_tokens + width) * n_texts
 
 
 def _share(readout: Readout, z: Array, bias: Array, n_terms: int) -> Float[Array, "batch layer text"]:

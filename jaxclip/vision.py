@@ -174,7 +174,8 @@ def forward(
 
     Args:
       detail: which attention terms to keep, none by default.
-      g: the readout's linear part, which "token" needs inside the scan.
+      g: the readout's linear part, which "token" multiplies by inside the scan; without it "token" keeps the width of
+        the residual stream.
       chosen: weighs the heads in what "token" sums, all of them by default; the pass itself is left as it is.
     """
     config, compute = vision.config, vision.compute
@@ -207,13 +208,14 @@ def forward(
             kept = pattern[..., None] * v.astype(jnp.float32)
         if detail == "token":
             kept = kept if weights is None else kept * weights[:, None, None]
-            total = total + jnp.einsum("bhtc,hcw,we->bte", kept, kernel, g, precision=compute.precision)
+            spec, operands = ("bhtc,hcw->btw", ()) if g is None else ("bhtc,hcw,we->bte", (g,))
+            total = total + jnp.einsum(spec, kept, kernel, *operands, precision=compute.precision)
             kept = None
         return (x + added, z + mlp, total), (kept, None if detail is None else mlp, first)
 
     x = tokens_in(vision, images)
     init = pool(x)
-    total = jnp.zeros((*x.shape[:2], g.shape[-1])) if detail == "token" else None
+    total = jnp.zeros((*x.shape[:2], config.width if g is None else g.shape[-1])) if detail == "token" else None
     (_, z, total), (kept, mlp, first) = jax.lax.scan(
         step, (x, init, total), (layers, kernels, biases, masks.heads, masks.mlps, chosen)
     )

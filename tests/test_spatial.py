@@ -1,5 +1,7 @@
 """Text maps equal the full contributions contracted with the texts, and never build them."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,7 +12,7 @@ from test_decomposition import CONSTANTS, OPTIONS
 
 from jaxclip.convert.configs import openclip_towers
 from jaxclip.convert.registry import model_cfg
-from jaxclip.spatial import text_maps
+from jaxclip.spatial import summed_first, text_maps
 from jaxclip.vision import VisionTransformer
 
 
@@ -76,6 +78,30 @@ def test_no_contribution_of_a_token_is_built(each):
     assert compiled.memory_analysis().temp_size_in_bytes < one_layer
     shape = f"{vision.config.n_heads},{vision.config.n_tokens},{vision.config.embed_dim}]"
     assert shape not in compiled.as_text()
+
+
+@pytest.mark.parametrize("constants", CONSTANTS)
+def test_many_texts_meet_the_layers_once_and_few_in_every_layer(constants):
+    """Either way the maps are the contributions contracted with the texts, and a text's map is the same."""
+    vision = towers.vision(layer_scale=True)
+    images, texts = towers.images(vision.config), directions(vision, 3 * vision.config.width)
+    chosen = np.random.default_rng(0).uniform(size=(vision.config.n_layers, vision.config.n_heads)) > 0.3
+    n_tokens = len(images) * vision.config.n_tokens
+    assert [summed_first(n_tokens, vision.config.width, n) for n in (len(texts), 5)] == [True, False]
+    scores, expected, _ = contracted(vision, images, texts, constants)
+    for heads, counted in ((None, np.ones_like(chosen)), (chosen, chosen)):
+        maps = np.asarray(vision.map(images, texts, heads=heads, constants=constants))
+        close(maps, (expected * counted[:, :, None, None]).sum((1, 2)), scores)
+        close(vision.map(images, texts[:5], heads=heads, constants=constants), maps[..., :5], scores)
+
+
+def test_many_texts_are_not_carried_through_the_layers():
+    vision = towers.vision()
+    images = towers.images(vision.config)
+    for n_texts, carried in ((3 * vision.config.width, False), (5, True)):
+        text = jax.jit(lambda v, x, r: v.map(x, r)).lower(vision, images, directions(vision, n_texts)).as_text()
+        (loop,) = re.findall(r"stablehlo\.while.*? : (.*)", text)
+        assert (f"<{len(images)}x{vision.config.n_tokens}x{n_texts}x" in loop) == carried
 
 
 def test_maps_of_a_thousand_texts_fit_where_the_contributions_do_not():
