@@ -5,17 +5,16 @@ in it ends the reading: nothing is ever imported or executed.
 """
 
 import io
-import pickle
-import pickletools
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
 
 from .tensors import CheckpointError, LazyTensor, as_dtype, span
+from .unpickle import Attributes, StandIn, Unpickler
 
 STORAGES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
@@ -28,24 +27,14 @@ BROKEN_ZIP = (
     OverflowError,
 )  # fmt: skip
 MAX_DEPTH = 20
-MAX_PICKLE = 256 * 2**20
+MAX_MEMBERS = 1_000_000
+MAX_PICKLE = 64 * 2**20
+MAX_DIRECTORY = 64 * 2**20  # bytes of a zip file's list of entries
+MAX_AXES = 16
+MAX_COUNT = 2**63
+MAX_WORD = 16
 LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 LOCAL_HEADER = 30  # bytes of a zip entry's own header before its name
-
-
-class Attributes(dict):
-    """Stand-in for any object of a TorchScript archive: its attributes, and no behaviour."""
-
-    def __setstate__(self, state: Any) -> None:
-        if isinstance(state, Mapping):
-            self.update(state)
-
-
-class _OrderedDict(dict):
-    """Stand-in for OrderedDict; drops the attributes that a state dict carries."""
-
-    def __setstate__(self, state: Any) -> None:
-        pass
 
 
 class _Storage(str):
@@ -70,14 +59,27 @@ def read_archive(path: Path) -> tuple[Any, bool]:
             f"{path.name} is in PyTorch's format from before 1.6; load it with PyTorch and torch.save it again."
         )
     try:
-        with zipfile.ZipFile(path) as archive:
+        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
             return _read(path, archive)
     except CheckpointError:
         raise
     except BROKEN_ZIP as error:
         raise CheckpointError(
-            f"{path.name} is not a whole PyTorch file ({error}); download it again or save it as safetensors."
+            f"{path.name} is not a whole PyTorch file ({error!s:.200}); download it again or save it as safetensors."
         ) from error
+
+
+class _Bounded(io.FileIO):
+    """A file that gives no more at once than a list of entries may take: zipfile takes all that the file promises."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        at = self.tell()
+        left = self.seek(0, io.SEEK_END) - at
+        self.seek(at)
+        size = left if size is None or size < 0 else min(size, left)
+        if size > MAX_DIRECTORY:
+            raise zipfile.BadZipFile(f"its list of entries would take {size} bytes")
+        return super().read(size)
 
 
 def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Any, bool]:
@@ -93,56 +95,59 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Any, bool]:
     pickled = entries[f"{root}data.pkl"]
     if pickled.file_size > MAX_PICKLE:
         raise CheckpointError(f"{path.name} has a pickle of {pickled.file_size} bytes; expected names and shapes only.")
-    order = archive.read(f"{root}byteorder") if f"{root}byteorder" in entries else b"little"
-    if order != b"little":
-        raise CheckpointError(f"{path.name} stores {order[:10]!r} numbers; save it again on a little-endian machine.")
+    for name in {f"{root}data.pkl", f"{root}byteorder"} & set(entries):
+        if entries[name].compress_type != zipfile.ZIP_STORED:  # a few bytes could become any number of them
+            raise CheckpointError(f"{path.name} has {name} compressed, which PyTorch never does; download it again.")
+    order = entries.get(f"{root}byteorder")
+    if order is not None and (order.file_size > MAX_WORD or archive.read(order) != b"little"):
+        raise CheckpointError(f"{path.name} stores big-endian numbers; save it again on a little-endian machine.")
     scripted = f"{root}constants.pkl" in entries or any(name.startswith(f"{root}code/") for name in entries)
-    return _Reader(archive.read(pickled), path, root, entries).load_safely(), scripted
+    return _Reader(path, root, entries).read(archive.read(pickled)), scripted
 
 
-class _Reader(pickle.Unpickler):
-    def __init__(self, pickled: bytes, path: Path, root: str, entries: Mapping[str, zipfile.ZipInfo]) -> None:
-        super().__init__(io.BytesIO(pickled), encoding="utf-8")
-        self._pickled, self._path, self._root, self._entries = pickled, path, root, entries
+class _Reader:
+    """What the names and storages of one archive's pickle stand for."""
+
+    def __init__(self, path: Path, root: str, entries: Mapping[str, zipfile.ZipInfo]) -> None:
+        self._path, self._root, self._entries = path, root, entries
         self._starts: dict[str, int] = {}
 
-    def load_safely(self) -> Any:
+    def read(self, pickled: bytes) -> Any:
         try:
-            _check_memo(self._pickled)
-            return self.load()
+            return Unpickler(pickled, self._find, self._storage).read()
         except (CheckpointError, zipfile.BadZipFile):
             raise
         except Exception as error:  # A pickle can fail in any way that Python can; all of them mean a broken file.
-            raise CheckpointError(f"{self._path.name} has a broken pickle ({error}); download it again.") from error
+            raise CheckpointError(
+                f"{self._path.name} has a broken pickle ({error!s:.200}); download it again."
+            ) from error
 
-    def find_class(self, module: str, name: str) -> Any:
+    def _find(self, module: str, name: str) -> Any:
         module = "builtins" if module == "__builtin__" else module
-        if (module, name) in CLASSES:
-            return CLASSES[module, name]
         if (module, name) in FUNCTIONS:
-            # A new function each time: a pickle may set attributes of what it is given.
-            function = FUNCTIONS[module, name]
-            return lambda *args: function(*args)
+            return StandIn(FUNCTIONS[module, name])
         if module == "torch" and name in STORAGES:
             return _Storage(STORAGES[name])
         if module == "torch" and name in STORAGES.values():
             return None
         if module == "__torch__" or module.startswith("__torch__."):
-            return Attributes
+            return StandIn(lambda *_: Attributes())
         raise CheckpointError(
-            f"{self._path.name} asks to run {module}.{name}, which no weights need; it was not run. "
+            f"{self._path.name} asks to run {module:.100}.{name:.100}, which no weights need; it was not run. "
             f"If you trust the file, load it with PyTorch and save its state dict as safetensors."
         )
 
-    def persistent_load(self, pid: Any) -> tuple[LazyTensor, int]:
+    def _storage(self, pid: Any) -> tuple[LazyTensor, int]:
         """A storage: where its bytes start and how many elements it has."""
         kind, dtype, key, _, count = pid
-        if kind != "storage" or not isinstance(dtype, _Storage) or type(count) is not int or count < 0:
-            raise CheckpointError(f"{self._path.name} refers to something that is no tensor storage: {kind!r}.")
+        # Nothing of another kind is put into words: a tuple of itself many times over would never end.
+        known = isinstance(dtype, _Storage) and isinstance(key, str) and _is_count(count)
+        if not known or not isinstance(kind, str) or kind != "storage":
+            raise CheckpointError(f"{self._path.name} refers to something that is no tensor storage.")
         name = f"{self._root}data/{key}"
         info = self._entries.get(name)
         if info is None:
-            raise CheckpointError(f"{self._path.name} lacks the tensor data {name!r}; download it again.")
+            raise CheckpointError(f"{self._path.name} lacks the tensor data {name[:100]!r}; download it again.")
         if info.compress_type != zipfile.ZIP_STORED or count * as_dtype(dtype).itemsize > info.file_size:
             raise CheckpointError(
                 f"{self._path.name} stores {info.file_size} bytes (compression {info.compress_type}) where {count} "
@@ -166,19 +171,13 @@ class _Reader(pickle.Unpickler):
         return self._starts[name]
 
 
-def _check_memo(pickled: bytes) -> None:
-    """A pickle numbers what it wants to refer to again; a number far beyond its length would only reserve memory."""
-    highest = max((arg for op, arg, _ in pickletools.genops(pickled) if op.name in ("PUT", "LONG_BINPUT")), default=0)
-    if highest > len(pickled):
-        raise ValueError(f"it refers to object {highest}")
-
-
 def _rebuild_tensor(storage: tuple[LazyTensor, int], offset: int, shape: Any, strides: Any, *_: Any) -> LazyTensor:
     whole, count = storage
-    shape, strides = tuple(shape), tuple(strides)
-    counts = (offset, *shape, *strides)
-    if len(shape) != len(strides) or any(type(n) is not int or n < 0 for n in counts):
-        raise CheckpointError(f"{whole.path.name} has a tensor of shape {shape} with strides {strides}.")
+    if not isinstance(whole, LazyTensor):
+        raise ValueError("it makes a tensor of something that is no storage")
+    axes = isinstance(shape, tuple) and isinstance(strides, tuple) and len(shape) == len(strides) <= MAX_AXES
+    if not axes or not all(map(_is_count, (offset, *shape, *strides))):
+        raise CheckpointError(f"{whole.path.name} has a tensor whose shape and strides are no counts.")
     if offset + span(shape, strides) > count or prod(shape) > count:
         raise CheckpointError(f"{whole.path.name} has a tensor that reaches outside its storage; download it again.")
     start = whole.offset + offset * as_dtype(whole.dtype).itemsize
@@ -194,6 +193,10 @@ def _row_major(shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(reversed(steps))
 
 
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < MAX_COUNT
+
+
 def _same(value: Any = None, *_: Any) -> Any:
     return value
 
@@ -202,33 +205,52 @@ def _nothing(*_: Any) -> None:
     return None
 
 
-CLASSES: dict[tuple[str, str], type] = {
-    ("collections", "OrderedDict"): _OrderedDict,
-    ("torch", "Size"): tuple,
-    ("builtins", "set"): frozenset,
-    ("builtins", "frozenset"): frozenset,
-    ("builtins", "complex"): complex,
-}
+def _sizes(values: Any = ()) -> tuple[Any, ...]:
+    if not isinstance(values, (tuple, list)) or len(values) > MAX_AXES:
+        raise ValueError("it has a shape that is no short list")
+    return tuple(values)
+
+
+def _table(pairs: Any = ()) -> dict[Any, Any]:
+    """An ordered table, which PyTorch makes empty and fills afterwards."""
+    if pairs:
+        raise ValueError("it makes a table of pairs")
+    return {}
+
+
 FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _same,
+    ("torch", "Size"): _sizes,
+    ("collections", "OrderedDict"): _table,
     # What an optimizer, a scaler or a training loop leaves beside the weights; none of it is used.
     ("torch", "device"): _nothing,
-    ("collections", "defaultdict"): lambda *_: _OrderedDict(),
+    ("collections", "defaultdict"): lambda *_: {},
     ("_codecs", "encode"): _nothing,
+    **{("builtins", name): _nothing for name in ("set", "frozenset", "complex")},
     # TorchScript's own way to say "a list of integers" and "this has that type".
     **{("torch.jit._pickle", f"build_{kind}list"): _same for kind in ("int", "double", "bool", "tensor")},
     ("torch.jit._pickle", "restore_type_tag"): _same,
 }
 
 
-def tensors_of_module(module: Mapping[str, Any], prefix: str = "", depth: int = 0) -> Iterator[tuple[str, LazyTensor]]:
-    """Tensors of a TorchScript module by their dotted names."""
-    if depth > MAX_DEPTH:
-        raise CheckpointError(f"its modules are nested more than {MAX_DEPTH} deep; this is no CLIP.")
-    for name, value in module.items():
-        if isinstance(value, LazyTensor):
-            yield f"{prefix}{name}", value
-        elif isinstance(value, Attributes):
-            yield from tensors_of_module(value, f"{prefix}{name}.", depth + 1)
+def tensors_of_module(module: Mapping[str, Any]) -> dict[str, LazyTensor]:
+    """Tensors of a TorchScript module by their dotted names.
+
+    Raises:
+      CheckpointError: modules that hold each other, or more of them than any CLIP has.
+    """
+    found: dict[str, LazyTensor] = {}
+    waiting, n_seen = [(module, "", 0)], 0
+    while waiting:
+        inside, prefix, depth = waiting.pop()
+        n_seen += 1 + len(inside)
+        if depth > MAX_DEPTH or n_seen > MAX_MEMBERS:
+            raise CheckpointError(f"its modules are nested more than {MAX_DEPTH} deep or too many; this is no CLIP.")
+        for name, value in inside.items():
+            if isinstance(value, LazyTensor):
+                found[f"{prefix}{name}"] = value
+            elif isinstance(value, Attributes):
+                waiting.append((value, f"{prefix}{name}.", depth + 1))
+    return found

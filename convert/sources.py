@@ -219,7 +219,7 @@ def open_weights(path: Path) -> tuple[dict[str, LazyTensor], bool]:
         return _without_module(open_safetensors(path)), False
     held, scripted = read_archive(path)
     if scripted:
-        return _without_module(dict(tensors_of_module(held))) if isinstance(held, Mapping) else {}, True
+        return _without_module(tensors_of_module(held)) if isinstance(held, Mapping) else {}, True
     if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):
         held = held["state_dict"]
     if not isinstance(held, Mapping) or not any(isinstance(value, LazyTensor) for value in held.values()):

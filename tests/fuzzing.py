@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -80,37 +79,40 @@ def fuzz(examples: int = 60, **strategies: Any) -> Callable[[Callable], Callable
 
 GUARD = """
 import resource, socket, sys
+{imports}
 def refused(*arguments, **more):
     raise AssertionError("the network was asked")
 socket.socket.connect = socket.create_connection = socket.getaddrinfo = refused
-{imports}
 resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
-try:
-{code}
-except {errors} as error:
-    print("refused:", str(error).replace(chr(10), " ")[:2000])
-else:
-    print("done")
+for argument in sys.argv[1:]:
+    try:
+        {code}
+    except (ValueError, OSError) as error:
+        print("refused:", str(error).replace(chr(10), " ")[:1000], flush=True)
+    else:
+        print("done", flush=True)
 """
 
 
-def alone(code: str, *arguments: Any, imports: str, gigabytes: float = 4, errors: str = "(ValueError, OSError)") -> str:
-    """What a process said that ran `code` with so much address space and no network: "done" or "refused: ...".
+def alone(code: str, arguments: list[Any], *, imports: str, gigabytes: float = 4) -> list[str]:
+    """What a process says that runs `code` for each `argument`, with so much address space and no network.
 
-    A crash, another error, or a minute without an end fail the test.
+    A crash of the process, another error than the library's, or two minutes without an end fail the test.
 
     Args:
-      imports: run before the limits; `sys.argv[1:]` are the arguments.
+      code: one statement.
+      imports: run before the limits.
       gigabytes: of address space; Python with JAX and NumPy takes about two of them by itself.
+
+    Returns:
+      "done" or "refused: ..." for each.
     """
-    program = GUARD.format(
-        imports=imports, code=textwrap.indent(textwrap.dedent(code).strip(), "    "), errors=errors,
-        memory=int(gigabytes * 2**30),
-    )  # fmt: skip
+    program = GUARD.format(imports=imports, code=code, memory=int(gigabytes * 2**30))
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
         [sys.executable, "-c", program, *map(str, arguments)],
         capture_output=True, text=True, timeout=120, env=environment, cwd=Path(__file__).resolve().parents[1],
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout.strip().splitlines()[-1]
+    said = done.stdout.splitlines()
+    assert done.returncode == 0, f"{arguments[min(len(said), len(arguments) - 1)]}: {done.stderr[-3000:]}"
+    return said

@@ -167,7 +167,7 @@ def test_zip_files_that_are_not_whole_or_not_pytorch(tmp_path):
 
 def test_zip_files_with_traps(tmp_path):
     compressed = archive(tmp_path / "z.pt", dump({"x": tensor()}), FLOATS, compression=zipfile.ZIP_DEFLATED)
-    with pytest.raises(CheckpointError, match="compression 8"):
+    with pytest.raises(CheckpointError, match=r"has archive/data\.pkl compressed"):
         read_archive(compressed)
     big_endian = {**FLOATS, "archive/byteorder": b"big"}
     with pytest.raises(CheckpointError, match="save it again on a little-endian machine"):
