@@ -1,16 +1,17 @@
-"""The report: its numbers are the run's, it is one file that needs nothing, and a browser shows it as it should."""
+"""The report: its numbers are the run's, and it is one file that needs nothing."""
 
 import base64
 import itertools
 import json
 import re
-import shutil
 
 import numpy as np
 import pytest
+import report_run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from report_run import OPTIONS, N
 
 import jaxclip
 from jaxclip.cli import main
@@ -18,63 +19,29 @@ from jaxclip.data.scenes import CHECKPOINT, scene
 from jaxclip.data.sources import open_data
 from jaxclip.passes import PassOptions, run_pass
 from jaxclip.pools import Pool
-from jaxclip.report.build import changes, escaped, page, read_results
-from jaxclip.report.report_data import ReportOptions, _within, collect
+from jaxclip.report.build import changes, escaped
+from jaxclip.report.report_data import ReportOptions, _within
 from jaxclip.report.report_pictures import Pictures, run_source
-from jaxclip.report.report_terms import TEXTS
-
-HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><!-- \u2028 ${x} %%DATA%% &amp; 'quoted'"
-OPTIONS = ReportOptions(texts=("a red circle", HOSTILE), steps=3, examples=2, images=4)
-N = 24
-POOL = Pool(
-    "small",
-    ("a red bird", "something blue", "something on grass", "the sea", HOSTILE, "two stars"),
-    ("colour", "colour", "background", "background", HOSTILE, "number"),
-)
 
 
 @pytest.fixture(scope="module")
 def clip():
-    return jaxclip.load(CHECKPOINT)
+    return report_run.clip()
 
 
 @pytest.fixture(scope="module")
-def run(clip, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("report") / "scenes_run"
-    options = PassOptions(batch=8, bank=True)
-    return run_pass(clip, open_data("scenes", limit=N), folder, options, model="scenes", data="scenes")
+def run(tmp_path_factory):
+    return report_run.run(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
-def results(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("results") / "ablation"
-    folder.mkdir()
-    found = {"accuracy": 0.5, HOSTILE: [{"layer": 0, "error": float("nan")}], "grid": [[1.0, -2.0], [0.5, 0.0]]}
-    (folder / "results.json").write_text(json.dumps(found))
-    Image.new("RGB", (40, 30), "red").save(folder / "figure.png")
-    (folder / "broken.png").write_bytes(b"no picture")
-    return read_results(folder)
-
-
-def collected(run, clip, pool, options, data=None):
-    pictures = Pictures(run, run_source(run, data), clip.config.preprocess)
-    return collect(run, clip, pictures, pool, options, source=str(CHECKPOINT), progress=lambda *stage: None)
+def report(tmp_path_factory):
+    return report_run.report(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
-def report(run, clip):
-    return collected(run, clip, POOL, OPTIONS)
-
-
-@pytest.fixture(scope="module")
-def html(report, results):
-    return page([report], [results])
-
-
-def encoded(clip, texts):
-    """Unit embeddings, in a batch of the size that the report has compiled already."""
-    tokens = clip.tokenize([*texts, *["padding"] * (TEXTS - len(texts))])
-    return np.asarray(clip.encode_text(tokens, normalize=True), np.float64)[: len(texts)]
+def html(tmp_path_factory):
+    return report_run.html(tmp_path_factory.getbasetemp())
 
 
 def bytes_of(entry, *shape):
@@ -85,7 +52,7 @@ def bytes_of(entry, *shape):
 def test_direct_effects_sum_to_the_mean_score_of_the_right_texts(run, clip, report):
     question = next(one for one in report["questions"] if one["name"] == "background")
     prompts = jaxclip.data.scenes.prompts("background")
-    texts = encoded(clip, list(itertools.chain(*prompts)))
+    texts = report_run.encoded(list(itertools.chain(*prompts)))
     classes = texts.reshape(len(prompts), -1, texts.shape[-1]).mean(1)
     classes /= np.linalg.norm(classes, axis=-1, keepdims=True)
     scores = run.bank.read("embedding").astype(np.float64) @ (classes - classes.mean(0)).T
@@ -100,7 +67,7 @@ def test_direct_effects_sum_to_the_mean_score_of_the_right_texts(run, clip, repo
 def test_a_heads_examples_are_the_images_it_answers_most_and_least(run, clip, report):
     layer, head = report["layers"] - 1, 0
     found = report["pages"][layer][head]["basis"][0]
-    text = encoded(clip, [report["texts"][found["text"]]["text"]])[0]
+    text = report_run.encoded([report["texts"][found["text"]]["text"]])[0]
     terms = run.bank.head(layer, head).astype(np.float64) @ np.asarray(run.matrices[layer, head], np.float64)
     answers = terms @ text - (terms @ text).mean()
     most, least = ([report["images"][one["image"]]["name"] for one in found[side]] for side in ("most", "least"))
@@ -144,7 +111,7 @@ def test_a_folder_without_labels_or_bank_is_asked_about_its_heads_texts(clip, tm
     (tmp_path / "3.png").write_bytes(b"broken")
     run = run_pass(clip, open_data(tmp_path), tmp_path / "run", PassOptions(batch=8), data=str(tmp_path))
     options = ReportOptions(steps=2, examples=1, images=2)
-    found = collected(run, clip, Pool("words", ("a red circle", "the sea", "two stars")), options)
+    found = report_run.collected(run, Pool("words", ("a red circle", "the sea", "two stars")), options)
     assert [one["name"] for one in found["questions"]] == ["texts of the strongest heads"]
     assert found["properties"] == []
     names = [image["name"] for image in found["images"] if image["picture"].startswith("data:image/webp;base64,")]
@@ -205,94 +172,3 @@ def test_bad_arguments_are_told_in_one_line(arguments, message, tmp_path, monkey
         main(["report", *arguments])
     assert exit_.value.code == 1
     assert re.fullmatch(f".*{message}.*", capsys.readouterr().err.strip())
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A real Chromium; tests that need it skip where there is none."""
-    playwright = pytest.importorskip("playwright.sync_api", reason="needs playwright (pip install playwright)")
-    path = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-    if path is None:
-        pytest.skip("needs a Chromium (apt-get install chromium)")
-    with playwright.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=120_000)
-        yield opened
-        opened.close()
-
-
-@pytest.fixture
-def tab(browser, html, tmp_path):
-    """The report from the disk, with everything a browser might complain of or ask for."""
-    file = tmp_path / "report.html"
-    file.write_text(html, encoding="utf-8")
-    opened = browser.new_page(viewport={"width": 1100, "height": 800})
-    opened.set_default_timeout(60_000)
-    said, asked = [], []
-    opened.on("console", lambda message: said.append(message.text))
-    opened.on("pageerror", lambda error: said.append(str(error)))
-    opened.on("request", lambda request: request.url.startswith("data:") or asked.append(request.url))
-    opened.goto(file.as_uri())
-    yield opened
-    assert said == []
-    assert asked == [file.as_uri()]
-    opened.close()
-
-
-def go(tab, at):
-    """To an address of the first run; back when its page is drawn."""
-    tab.evaluate(
-        "to => new Promise(done => { addEventListener('hashchange', () => setTimeout(done), {once: true});"
-        " location.hash = to; })",
-        f"#/0/{at}",
-    )
-
-
-def heading(tab):
-    return tab.locator("main h1").inner_text()
-
-
-def test_a_reader_finds_their_way_with_the_keyboard(tab, report):
-    tab.keyboard.press("/")
-    tab.keyboard.type("head 1.2")
-    tab.keyboard.press("Enter")
-    assert heading(tab) == "“head 1.2”"
-    assert "1 head," in tab.locator("#status").inner_text()
-    tab.locator("main a", has_text="Layer 1, head 2").click()
-    assert heading(tab) == "Layer 1, head 2"
-    assert tab.evaluate("document.activeElement.tagName") == "H1"
-    assert tab.locator(".texts > li").count() == len(report["pages"][1][2]["basis"])
-    tab.get_by_role("link", name="Overview").click()
-    tab.locator('[data-at="0,0"]').focus()
-    tab.keyboard.press("ArrowDown")
-    tab.keyboard.press("ArrowRight")
-    tab.keyboard.press("Enter")
-    tab.wait_for_function("document.querySelector('h1').innerText === 'Layer 1, head 1'")
-    for name in ("Direct effect", "Property"):
-        tab.get_by_role("link", name="Overview").click()
-        tab.get_by_role("radio", name=name).check()
-        assert tab.evaluate("document.activeElement.value") in ("effect", "property")
-
-
-def test_every_page_draws_and_words_stay_words(tab, report):
-    image = next(i for i, one in enumerate(report["images"]) if one["page"])
-    titles = {"heads": "Heads", "texts": "Texts", "results": "Results", "search/red": "“red”", "nonsense": "Not found"}
-    for at in ("heads", "images", f"image/{image}", "texts", "text/0", "results", "search/red", "head/9/9", "nonsense"):
-        go(tab, at)
-        assert heading(tab) == titles.get(at, heading(tab))
-        assert tab.evaluate("document.querySelectorAll('main script, img[src=x]').length") == 0
-        assert tab.title().endswith("jaxclip report")
-    go(tab, "results")
-    assert "</script><img src=x" in tab.locator("main").inner_text()
-
-
-def test_an_image_answers_for_any_of_its_texts_on_a_phone_in_the_dark(tab, report):
-    tab.set_viewport_size({"width": 375, "height": 700})
-    tab.get_by_role("button", name="Switch to dark colours").click()
-    image = next(i for i, one in enumerate(report["images"]) if one["page"])
-    go(tab, f"image/{image}")
-    tab.get_by_role("combobox", name="Question").select_option(label="background")
-    before = tab.locator(".look canvas").evaluate("canvas => canvas.toDataURL()")
-    tab.locator(".options input").last.check()
-    assert tab.locator(".look canvas").evaluate("canvas => canvas.toDataURL()") != before
-    assert tab.evaluate("document.documentElement.scrollWidth <= innerWidth")
-    assert tab.evaluate("document.documentElement.dataset.theme") == "dark"

@@ -36,8 +36,8 @@ class Report:
     """Texts for each head."""
     examples: int = 4
     """Images for each text of a head, of those it answers most and of those it answers least."""
-    images: int = 40
-    """Images with maps and a page of their own."""
+    images: int | None = None
+    """Images with maps and direct effects of their own; by default as many as fit into about 6 MB."""
     pictures: int = 900
     """Pictures in all, a few kilobytes each."""
 

@@ -20,7 +20,7 @@ from jaxclip.image_files import open_image
 from jaxclip.report.report_card import named
 from jaxclip.report.report_pictures import data_uri, short
 
-SCRIPTS = ("colour.js", "draw.js", "pages.js", "more_pages.js", "app.js")
+SCRIPTS = ("colour.js", "draw.js", "pages.js", "more_pages.js", "tables.js", "results.js", "app.js")
 """In the order in which they stand in the page."""
 LONGEST = 400
 """Entries of one list of a results file that a report shows."""

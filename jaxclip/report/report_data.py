@@ -10,15 +10,19 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxclip.clip import Clip
+from jaxclip.config import VisionConfig
 from jaxclip.pools import Pool
 from jaxclip.report.report_card import card
-from jaxclip.report.report_images import example_maps, image_pages
+from jaxclip.report.report_images import MOST_TEXTS, example_maps, image_pages
 from jaxclip.report.report_pictures import PAGE, THUMBNAIL, Pictures, short, shorts, spread
 from jaxclip.report.report_terms import Question, Terms, embed, nearest_question, run_questions, run_terms
 from jaxclip.runs import Run
 from jaxclip.text_span import TextSpan, head_bases
 
 Progress = Callable[[str, int, int], None]
+
+PAGES = 6e6
+"""Bytes that images' pages may take where nobody says how many there shall be."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class ReportOptions:
       texts: that the user asks about; compared with each other.
       steps: texts of each head.
       examples: images a head answers most to, for each of its texts, and as many it answers least to.
-      images: that have a page of their own.
+      images: that have maps and direct effects of their own; as many as fit into about 6 MB by default.
       pictures: shown at all; when they are used up, heads of little variance show fewer examples.
       ranked: images that examples are chosen from.
     """
@@ -37,14 +41,14 @@ class ReportOptions:
     texts: tuple[str, ...] = ()
     steps: int = 10
     examples: int = 4
-    images: int = 40
+    images: int | None = None
     pictures: int = 900
     ranked: int = 5000
 
     def __post_init__(self) -> None:
         for name in ("steps", "examples", "images", "pictures", "ranked"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1; got {getattr(self, name)}.")
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} must be at least 1; got {value}.")
 
 
 def collect(
@@ -77,7 +81,7 @@ def collect(
     about = [properties.index(category) for category in pool.categories]
     said, heads = _heads(run, terms, spans, embeddings, questions, options, progress)
     budget = _within(heads, np.asarray(moments.heads.variance), options.pictures)
-    rows = _pages(budget, run.n_images, options.images)
+    rows = _pages(budget, run.n_images, options.images or _affordable(run.config.vision, questions))
     wanted = _wanted(heads)
     n = len(rows) + len([row for row in wanted if wanted[row]])
     done = Counter()
@@ -220,9 +224,17 @@ def _within(heads: list[list[dict[str, Any]]], variance: np.ndarray, most: int) 
 
 
 def _pages(common: list[int], n_images: int, most: int) -> list[int]:
-    """Half of the pages for images that are examples of most heads, half evenly from the data."""
-    chosen = dict.fromkeys([*common[: most // 2], *spread(n_images, most - min(most // 2, len(common))).tolist()])
-    return sorted(list(chosen)[:most])
+    """Half of the pages for images that are examples of most heads, half evenly from the data; what is left over, for
+    other examples."""
+    evenly = spread(n_images, most - min(most // 2, len(common))).tolist()
+    return sorted(list(dict.fromkeys([*common[: most // 2], *evenly, *common]))[:most])
+
+
+def _affordable(config: VisionConfig, questions: Sequence[Question]) -> int:
+    """How many images' pages fit into `PAGES` bytes: a byte a number in base64, and pictures of a seventh a pixel."""
+    n_texts = min(sum(len(question.texts) for question in questions), MOST_TEXTS)
+    numbers = n_texts * (config.n_layers * (config.n_heads + 1) + int(np.prod(config.grid)))
+    return max(1, int(PAGES / (4 / 3 * numbers + min(PAGE, *config.image_size) ** 2 / 7)))
 
 
 def _wanted(heads: list[list[dict[str, Any]]]) -> dict[int, list[tuple[int, int, int]]]:

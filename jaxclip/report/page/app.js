@@ -22,7 +22,7 @@ function pageOf({at, page, rest}) {
   if (page === "text") return textPage(run, where, whole(rest[0]));
   if (page === "search" && rest.join("/").trim()) return searchPage(run, where, rest.join("/").trim());
   if (page === "compare" && data.runs.length === 2) return comparePage(data.runs, data.changes, redraw);
-  if (page === "results" && data.results.length) return resultsPage(data.results);
+  if (page === "results" && data.results.length) return resultsPage(data.results, at, rest.length ? whole(rest[0]) : null);
   return page && page !== "search" ? missing("such page") : overview(run, where, redraw);
 }
 

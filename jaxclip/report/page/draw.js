@@ -12,7 +12,7 @@ function h(name, attributes, ...children) {
   return element;
 }
 
-const percent = (x, digits = 0) => x === null || x === undefined ? "–" : `${(100 * x).toFixed(digits)}%`;
+const percent = (x, digits = 0) => typeof x !== "number" ? "–" : `${(100 * x).toFixed(digits)}%`;
 const share = (x) => percent(x, x < 0.0995 ? 1 : 0);
 const plain = (text) => text.replace("-", "−");
 const signed = (x) => x === null || x === undefined ? "–" : plain((x > 0 ? "+" : "") + x.toFixed(Math.abs(x) < 0.01 ? 4 : 3));
@@ -66,14 +66,19 @@ function picture(run, index, {map = null, limit = 0, alt = "", lazy = true} = {}
 
 const safe = (uri) => /^data:image\/webp;base64,[A-Za-z0-9+/=]*$/.test(uri) ? uri : "";
 
+/* Drawn larger than it is, smoothly: paper and some readers of PDF would show the pixels of a small canvas as squares. */
 function heat(map, limit, [rows, columns], colour = (t) => [...diverging(t), "/", 1]) {
-  const canvas = h("canvas", {width: columns, height: rows, role: "img", "aria-label": placed(map, rows, columns)});
-  const context = canvas.getContext("2d"), pixels = context.createImageData(columns, rows);
+  const small = h("canvas", {width: columns, height: rows}), context = small.getContext("2d"), pixels = context.createImageData(columns, rows);
   map.forEach((value, i) => {
     const [r, g, b, , alpha] = colour(limit ? value / limit : 0);
     pixels.data.set([r, g, b, 255 * alpha], 4 * i);
   });
   context.putImageData(pixels, 0, 0);
+  const by = Math.max(1, Math.ceil(192 / Math.max(rows, columns)));
+  const canvas = h("canvas", {width: by * columns, height: by * rows, role: "img", "aria-label": placed(map, rows, columns)});
+  const large = canvas.getContext("2d");
+  large.imageSmoothingQuality = "high";
+  large.drawImage(small, 0, 0, by * columns, by * rows);
   return canvas;
 }
 

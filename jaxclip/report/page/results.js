@@ -1,0 +1,85 @@
+/* Results of other commands: what each found in a sentence, its numbers, its figures; all that it wrote on a page of its own. */
+
+const list = (value) => (Array.isArray(value) ? value : []);
+const items = (value) => (isRecord(value) ? Object.entries(value).filter(([, x]) => isRecord(x)) : []);
+const number = (value) => (typeof value === "number" ? value : null);
+const rate = (value) => percent(number(value), 1);
+const points = (value, before) => (number(value) === null || number(before) === null ? "–" : plain(`${value >= before ? "+" : ""}${(100 * (value - before)).toFixed(1)}`));
+const told = (values, most = 6) => list(values).slice(0, most).join(", ") + (list(values).length > most ? ", …" : "");
+const amount = (value) => (number(value) === null ? "–" : value.toLocaleString("en"));
+
+/* A head by name, as a link where the run it belongs to is in this report. */
+function headLink(data_, name) {
+  const at = data.runs.findIndex((run) => run.name === data_.run), found = /^(\d+)\.(\d+)$/.exec(name);
+  return at < 0 || !found || !data.runs[at].pages[found[1]]?.[found[2]] ? String(name) : h("a", {href: `#/${at}/head/${found[1]}/${found[2]}`}, name);
+}
+
+const rated = (name, value, most = 1) => bar(number(value), most, rate(value), false);
+
+const KINDS = {
+  Ablation: {
+    fits: (found) => Array.isArray(found.attention_layers) && Array.isArray(found.heads),
+    sentence: (found) => `Zero-shot accuracy on ${cellOf(found.label)} over ${amount(found.n_images)} images, with parts replaced by their means. Chance is ${rate(found.chance)}.`,
+    facts: (found) => [["Nothing ablated", rate(found.accuracy)], ["Without MLPs", rate(found.mlps)], ["Without attention", rate(list(found.attention_layers).at(-1))], ["Class token not to itself", rate(found.class_attn)]],
+    table: (found) => {
+      const all = list(found.heads).flatMap((row, l) => list(row).map((x, i) => [`${l}.${i}`, x])).filter(([, x]) => number(x) !== null);
+      const top = all.sort((a, b) => Math.abs(b[1] - found.accuracy) - Math.abs(a[1] - found.accuracy)).slice(0, 6);
+      const sets = list(found.sets).filter(isRecord).map((one) => [told(one.heads), one.accuracy]);
+      return table("Heads that matter most, each ablated alone", [{name: "Head"}, {name: "Accuracy", number: true}, {name: "Change, points", number: true}],
+        [...top, ...sets].map(([name, x]) => [headLink(found, name), rate(x), points(x, found.accuracy)]), "");
+    },
+  },
+  Debiasing: {
+    fits: (found) => isRecord(found.before) && isRecord(found.after),
+    sentence: (found) => `Accuracy on ${cellOf(found.label)}, group by group, before and after ${list(found.heads).length} heads${found.property ? ` that hold ${cellOf(found.property)}` : ""} are ablated (${told(found.heads)}); beside as many heads drawn at random from the last ${cellOf(found.random?.late_layers)} layers.`,
+    facts: (found) => [["Worst group before", rate(found.before.worst_group)], ["after", rate(found.after.worst_group)], ["by random heads", `${rate(found.random?.worst_group?.mean)} ± ${rate(found.random?.worst_group?.std)}`], ["Overall", `${rate(found.before.overall)} → ${rate(found.after.overall)}`]],
+    table: (found) => table("Accuracy by group", [{name: "Group"}, {name: "Images", number: true}, {name: "Before", number: true}, {name: "After", number: true}, {name: "Random heads", number: true}],
+      items(found.before.groups).map(([name, one]) => [worded(name), amount(one.n_images), rate(one.accuracy), rate(found.after.groups?.[name]?.accuracy), rate(found.random?.groups?.[name])]), ""),
+  },
+  Retrieval: {
+    fits: (found) => Array.isArray(found.queries),
+    sentence: (found) => `Nearest of ${amount(found.n_images)} images by ${found.property ? `the heads that hold ${cellOf(found.property)}` : "chosen heads"} (${told(found.heads)}), beside the nearest by the whole embedding.`,
+    facts: (found) => list(found.queries).filter(isRecord).slice(0, 4).map((one) => [`Query ${cellOf(one.query)}`, `${cellOf(one.n_common)} of ${cellOf(found.k)} in both`]),
+    table: (found) => [
+      items(found.precision).length ? table(`Precision at ${cellOf(found.k)}: of the nearest, how many share the query’s value`, [{name: "Property"}, {name: "Heads"}, {name: "By heads", number: true}, {name: "Whole embedding", number: true}, {name: "Chance", number: true}],
+        items(found.precision).map(([name, one]) => [worded(name), told(one.heads), rate(one.by_heads), rate(one.by_embedding), rate(one.chance)]), "") : null,
+      list(found.queries).filter(isRecord).slice(0, 4).map((one) => table(`Nearest to ${cellOf(one.query)}`, [{name: "Place"}, {name: "By heads"}, {name: "Whole embedding"}],
+        list(one.by_heads).slice(0, 5).map((near, i) => [String(i + 1), neighbour(near), neighbour(list(one.by_embedding)[i])]), ""))],
+  },
+  Segmentation: {
+    fits: (found) => Array.isArray(found.images) && "way" in found,
+    sentence: (found) => `${amount(found.n_images)} pictures, ${found.way === "foreground" ? `each cut into what it is taken for and the rest, among ${list(found.classes).length} classes` : `each cut into ${list(found.classes).length} classes and background`}, from their names alone${found.heads === "all" ? "" : `, by heads ${told(found.heads)}`}.`,
+    facts: (found) => (isRecord(found.metrics) ? [["Pixel accuracy", rate(found.metrics.pixel_accuracy)], ["Mean IoU", rate(found.metrics.mean_iou)], ["Mean AP", rate(found.metrics.mean_ap)]] : []),
+    table: (found) => (isRecord(found.class_iou) ? table("Intersection over union by class", [{name: "Class"}, {name: "IoU"}], Object.entries(found.class_iou).map(([name, x]) => [name, rated(name, x)]), "bars named") : null),
+  },
+  "Text bases": {
+    fits: (found) => isRecord(found.heads) && "pool" in found && "steps" in found,
+    sentence: (found) => `The ${cellOf(found.steps)} texts that explain most of what each head varies in, of ${amount(found.n_texts)} (${cellOf(found.pool)}), over ${amount(found.n_images)} images.`,
+    facts: () => [],
+    table: (found) => table("Heads, those that vary most first", [{name: "Head"}, {name: "Of all variance", number: true}, {name: "Explained", number: true}, {name: "First texts"}],
+      items(found.heads).sort((a, b) => b[1].variance_share - a[1].variance_share).slice(0, 24).map(([name, one]) => [headLink(found, name), rate(one.variance_share), rate(list(one.explained).at(-1)), list(one.texts).filter(Boolean).slice(0, 3).join(" · ")])),
+  },
+};
+
+const neighbour = (one) => (isRecord(one) ? `${cellOf(one.name)} (${number(one.similarity)?.toFixed(2) ?? "–"})` : "–");
+const kindOf = (found) => Object.keys(KINDS).find((kind) => KINDS[kind].fits(found));
+
+/* One result; `whole` is everything in it, else what one would say of it. */
+function resultSection(one, place, at, whole) {
+  const kind = kindOf(one.data), known = KINDS[kind], facts = known?.facts(one.data) ?? [];
+  const title = [kind || worded(one.name), kind && h("span", {class: "tag"}, one.name)];
+  return h("section", {class: "result"}, whole ? h("h1", {tabindex: "-1"}, title) : h("h2", null, title),
+    known && h("p", {class: "lede"}, known.sentence(one.data)),
+    facts.length > 0 && h("dl", {class: "facts"}, facts.map(([name, value]) => fact(name, value))),
+    one.figures.length ? h("div", {class: "figures"}, one.figures.map((figure) => h("figure", null, h("img", {src: safe(figure.picture), alt: `${worded(figure.name)}: the numbers are in the tables`, loading: "lazy"}), h("figcaption", null, worded(figure.name))))) : null,
+    known?.table(one.data),
+    whole ? h("section", null, known && h("h2", null, "Everything it wrote"), nested(null, one.data, 0)) : known ? h("p", null, h("a", {href: `#/${at}/results/${place}`}, "Everything it wrote", h("span", {class: "visually-hidden"}, `: ${cellOf(one.name)}`))) : nested(null, one.data, 0));
+}
+
+function resultsPage(results, at, place) {
+  if (place !== null) {
+    const one = results[place];
+    return one ? {title: kindOf(one.data) || worded(one.name), body: [h("p", {class: "step"}, h("a", {href: `#/${at}/results`}, "← all results")), resultSection(one, place, at, true)]} : missing(`result ${place}`);
+  }
+  return {title: "Results", body: [h("h1", {tabindex: "-1"}, "Results"), h("p", {class: "lede"}, "What other commands found in the same model."), results.map((one, i) => resultSection(one, i, at, false))]};
+}
