@@ -2,11 +2,13 @@
 
 import json
 import sys
+from collections.abc import Sequence
+from typing import Any
 
-import tyro
-
+from jaxclip import __version__
 from jaxclip.commands.ablate import Ablate
 from jaxclip.commands.common import Failed, say
+from jaxclip.commands.completion import Completion
 from jaxclip.commands.debias import Debias
 from jaxclip.commands.demo import Demo
 from jaxclip.commands.heatmap import Heatmap
@@ -17,46 +19,72 @@ from jaxclip.commands.retrieve import Retrieve
 from jaxclip.commands.run import Run
 from jaxclip.commands.segment import Segment
 from jaxclip.commands.textspan import TextSpan
+from jaxclip.commands.usage import UsageError, closest, parse, summary
 
-COMMANDS = {
-    "convert": Convert,
-    "verify": Verify,
-    "decompose": Decompose,
-    "heatmap": Heatmap,
-    "run": Run,
-    "textspan": TextSpan,
-    "ablate": Ablate,
-    "debias": Debias,
-    "retrieve": Retrieve,
-    "segment": Segment,
-    "report": Report,
-    "plan": Plan,
-    "demo": Demo,
+GROUPS: dict[str, dict[str, Any]] = {
+    "a model": {"convert": Convert, "verify": Verify},
+    "your pictures": {"decompose": Decompose, "heatmap": Heatmap},
+    "a data set, in one pass": {"run": Run},
+    "what the pass says": {"textspan": TextSpan, "ablate": Ablate, "debias": Debias, "retrieve": Retrieve},
+    "masks": {"segment": Segment},
+    "to show, and to plan": {"report": Report, "plan": Plan},
+    "to begin with": {"demo": Demo, "completion": Completion},
 }
-
-DESCRIPTION = """CLIP's image embedding as a sum over layers, heads and image patches.
-
---json prints a command's result for scripts, --debug shows tracebacks."""
+COMMANDS = {name: kind for group in GROUPS.values() for name, kind in group.items()}
 
 
-def main(arguments: list[str] | None = None) -> None:
+def overview() -> str:
+    """What there is, at a glance."""
+    lines = ["usage: jaxclip COMMAND ...", "", "CLIP's image embedding as a sum over layers, heads and image patches."]
+    last = "jaxclip COMMAND --help says what it takes, with an example that works as it stands."
+    for title, group in GROUPS.items():
+        lines += ["", f"{title}:", *(f"  {name:11}{summary(kind)}" for name, kind in group.items())]
+    return "\n".join([*lines, "", last])
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exit status 0 when all is well, 1 for a finding or an error told in one line, 2 for bad usage."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
-    debug, as_json = (flag in arguments and not arguments.remove(flag) for flag in ("--debug", "--json"))
-    command = tyro.extras.subcommand_cli_from_dict(
-        COMMANDS, prog="jaxclip", description=DESCRIPTION, args=arguments or ["--help"], sort_subcommands=False
-    )
-    status, result = 0, None
-    try:
-        result = command.run()
-    except Failed as failure:
-        status, result = 1, failure.result
-        say(f"jaxclip: {failure}")
-    except (ValueError, OSError) as error:
-        if debug:
-            raise
-        say(f"jaxclip: {' '.join(str(error).split())}")
-        status = 1
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug, as_json = (flag in words and not words.remove(flag) for flag in ("--debug", "--json"))
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview())
+        sys.exit(0)
+    if words[0] in ("-V", "--version"):
+        print(f"jaxclip {__version__}")
+        sys.exit(0)
+    status, result = _run(words, debug)
     if as_json and result is not None:
         print(json.dumps(result, indent=1))
     sys.exit(status)
+
+
+def _run(words: list[str], debug: bool) -> tuple[int, dict[str, Any] | None]:
+    """Exit status and result of one command; whatever goes wrong is said in one line."""
+    try:
+        if words[0] not in COMMANDS:
+            near = closest(words[0], COMMANDS)
+            raise UsageError(f"there is no command {words[0]}{near} `jaxclip --help` shows what there is.")
+        return 0, parse(words[0], COMMANDS[words[0]], words[1:]).run()
+    except Failed as failure:
+        _complain(failure)
+        return 1, failure.result
+    except UsageError as error:
+        _complain(error)
+        return 2, None
+    except KeyboardInterrupt:
+        if debug:
+            raise
+        say("jaxclip: interrupted")
+        return 130, None
+    except Exception as error:
+        if debug:
+            raise
+        known = isinstance(error, ValueError | OSError | ImportError)
+        _complain(error, "" if known else f"this should not happen, {type(error).__name__}: ")
+        if not known:
+            say("Run again with --debug for what to report.")
+        return 1, None
+
+
+def _complain(error: BaseException, prefix: str = "") -> None:
+    say(f"jaxclip: {prefix}{' '.join(str(error).split())}")

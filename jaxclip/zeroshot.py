@@ -1,6 +1,6 @@
 """Zero-shot classification: texts as a classifier."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,16 +11,22 @@ from jaxclip.clip import Clip
 from jaxclip.data.classes import prompts as filled
 
 
-def text_embeddings(clip: Clip, texts: Sequence[str], batch: int = 256) -> Float[Array, "text embed"]:
+def text_embeddings(
+    clip: Clip, texts: Sequence[str], batch: int = 256, progress: Callable[[int, int], None] = lambda done, total: None
+) -> Float[Array, "text embed"]:
     """Unit embeddings of any number of texts.
 
     Args:
       batch: texts encoded together; the last of several batches is filled up, so that one program serves all.
+      progress: called before every batch with the number of texts encoded and of all.
     """
     tokens = clip.tokenize(list(texts))
     if len(tokens) > batch:
         tokens = np.concatenate([tokens, np.repeat(tokens[-1:], -len(tokens) % batch, axis=0)])
-    parts = [clip.encode_text(tokens[i : i + batch], normalize=True) for i in range(0, len(tokens), batch)]
+    parts = []
+    for start in range(0, len(tokens), batch):
+        progress(start, len(tokens))
+        parts.append(clip.encode_text(tokens[start : start + batch], normalize=True))
     return jnp.concatenate(parts)[: len(texts)]
 
 

@@ -1,8 +1,6 @@
 """The command line as its users meet it: files out, one-line errors, exit statuses."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -33,14 +31,6 @@ def run(*arguments):
     with pytest.raises(SystemExit) as exit_:
         main([str(argument) for argument in arguments])
     return exit_.value.code
-
-
-def test_help_names_every_command_and_waits_for_heavy_imports():
-    code = "import sys, jaxclip.cli; assert not {'jax', 'numpy', 'flax', 'transformers'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
-    shown = subprocess.run([sys.executable, "-m", "jaxclip"], capture_output=True, text=True, check=True).stdout
-    places = [shown.index(f"• {command}") for command in ("convert", "verify", "decompose", "demo")]
-    assert places == sorted(places)
 
 
 def test_convert_verify_and_decompose(folder, tmp_path, capsys):
@@ -109,13 +99,3 @@ def test_errors_are_one_line_that_names_what_came(folder, tmp_path, monkeypatch,
     assert lines[0].startswith("jaxclip: ")
     assert said in lines[0]
     assert not (tmp_path / "out").exists()
-
-
-def test_debug_shows_the_traceback(folder):
-    with pytest.raises(ValueError, match="at least 1"):
-        main(["demo", "--n-scenes", "0", "--debug"])
-
-
-def test_bad_usage_exits_2(capsys):
-    assert run("decompose", "model") == 2
-    assert "--out" in capsys.readouterr().err

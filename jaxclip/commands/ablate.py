@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import say, write_json
+from jaxclip.commands.common import check_folder, say, write_json
 
 
 @dataclass(frozen=True)
 class Ablate:
     """Zero-shot accuracy with MLPs, attention layers, heads or sets of heads replaced by their means.
 
-    jaxclip run scenes scenes --limit 600 --bank --out scenes_run &&
+    jaxclip run scenes scenes --split test --limit 600 --bank --out scenes_run
     jaxclip ablate scenes_run --label shape --out scenes_ablation
     """
 
@@ -48,11 +48,13 @@ class Ablate:
     """Of the figures."""
 
     def run(self) -> dict[str, Any]:
+        check_folder(self.out)
         from jaxclip.ablation import Ablation
         from jaxclip.classes import run_classes
         from jaxclip.commands.inputs import parse_heads, run_model
         from jaxclip.report import ablations as report
         from jaxclip.report.progress import bar
+        from jaxclip.report.stages import stages
         from jaxclip.runs import open_run
         from jaxclip.sweeps import ablation_means, ablation_sets, sweep
         from jaxclip.zeroshot import class_embeddings
@@ -62,8 +64,11 @@ class Ablate:
         means, task = ablation_means(run, means_run), run_classes(run, self.label, self.classes, self.templates)
         sets = ablation_sets(run.config.vision.n_layers, run.config.vision.n_heads, chosen, self.late)
         prepared = self._prepare(run)
-        clip = run_model(run, self.model)
-        inputs = run, task.rows, means, class_embeddings(clip, task.prompts), task.labels[task.rows]
+        with stages("ablate") as at:
+            at("loading the model")
+            clip = run_model(run, self.model)
+            at("encoding classes")
+            inputs = run, task.rows, means, class_embeddings(clip, task.prompts), task.labels[task.rows]
         with bar("ablations") as progress:
             right = sweep(*inputs, Ablation.stack(list(sets.values())), batch=self.batch, progress=progress)
         correct = dict(zip(sets, right, strict=True))
@@ -94,15 +99,21 @@ class Ablate:
         return open_pool(self.texts, run), late, steps
 
     def _complete(self, inputs: Any, correct: Any, sets: Any, clip: Any, pool: Any, late: Any, steps: int) -> Any:
+        import jax
+
         from jaxclip.ablation import Ablation
         from jaxclip.commands.inputs import pool_embeddings
         from jaxclip.report.ablations import completeness_result
         from jaxclip.report.progress import bar
+        from jaxclip.report.stages import stages
         from jaxclip.sweeps import sweep_completeness
         from jaxclip.text_span import head_bases
 
         run, rows, means, classes, labels = inputs
-        spans = head_bases(late, pool_embeddings(pool, run, clip=clip), steps=steps)
+        with stages("completeness") as at:
+            texts = pool_embeddings(pool, run, clip=clip, progress=lambda *counts: at("encoding texts", *counts))
+            at("bases")
+            spans = jax.block_until_ready(head_bases(late, texts, steps=steps))
         both = Ablation.stack([sets["nothing"], sets["mlps"]])
         with bar("completeness") as progress:
             right = sweep_completeness(

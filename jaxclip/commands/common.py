@@ -1,7 +1,9 @@
 """What commands share: where "scenes" is, where words and results go."""
 
 import json
+import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +25,70 @@ def resolve(source: str) -> str:
 
         return str(CHECKPOINT)
     return source
+
+
+def pictures(paths: Sequence[Path], out: Path) -> tuple[Path, ...]:
+    """Picture files that are there; "scenes/7" is the seventh held-out scene, drawn into `out`.
+
+    Raises:
+      FileNotFoundError: one is not there.
+    """
+    drawn = {path: re.fullmatch(r"scenes/(\d+)", path.as_posix()) for path in paths if not path.is_file()}
+    if lost := [path for path, found in drawn.items() if found is None]:
+        raise FileNotFoundError(f"{lost[0]}: there is no such picture; name a file, or scenes/0 for one that is drawn.")
+    return tuple(path if path not in drawn else _draw(int(path.name), out) for path in paths)
+
+
+def _draw(index: int, out: Path) -> Path:
+    from PIL import Image
+
+    from jaxclip.data.scenes import scene
+
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / f"scene_{index}.png"
+    Image.fromarray(scene(0, "test", index)["image"]).save(path)
+    return path
+
+
+def check_folder(out: Path) -> None:
+    """A place for a folder.
+
+    Raises:
+      NotADirectoryError: a file is in the way.
+    """
+    if files := [part for part in (out, *out.parents) if part.is_file()]:
+        raise NotADirectoryError(f"{files[0]} is a file; --out needs a folder, or the name of a new one.")
+
+
+def check_file(out: Path | None) -> None:
+    """A place for a file.
+
+    Raises:
+      IsADirectoryError: a folder is in the way.
+    """
+    if out is not None and out.is_dir():
+        raise IsADirectoryError(f"{out} is a folder; --out needs a file, such as {out / 'result.json'}.")
+
+
+def check_heads(names: Sequence[str]) -> None:
+    """Heads as they are written, before a model says how many it has.
+
+    Raises:
+      ValueError: a name that is neither layer.head nor layer.
+    """
+    if wrong := [name for name in names if not re.fullmatch(r"\d+(\.\d+)?", name, re.ASCII)]:
+        raise ValueError(f'heads are named "layer.head" or "layer", counted from 0; got {wrong[0]!r}.')
+
+
+def check_least(**counts: int | None) -> None:
+    """Counts of at least one, by name; None is left out.
+
+    Raises:
+      ValueError: there is a smaller one.
+    """
+    if wrong := {name: count for name, count in counts.items() if count is not None and count < 1}:
+        name, count = next(iter(wrong.items()))
+        raise ValueError(f"--{name.replace('_', '-')} must be at least 1; got {count}.")
 
 
 def say(text: str) -> None:

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import say, write_json
+from jaxclip.commands.common import check_folder, check_least, say, write_json
 
 
 @dataclass(frozen=True)
 class Debias:
     """Accuracy by group before and after heads that hold a cue are mean-ablated; heads are proposed, you may edit.
 
-    jaxclip run scenes scenes --limit 600 --bank --out scenes_run &&
+    jaxclip run scenes scenes --split test --limit 600 --bank --out scenes_run
     jaxclip debias scenes_run --label bird --property background --out scenes_debias
     """
 
@@ -57,12 +57,15 @@ class Debias:
     """Of the figures."""
 
     def run(self) -> dict[str, Any]:
+        check_folder(self.out)
+        check_least(draws=self.draws, steps=self.steps)
         from jaxclip.classes import run_classes
         from jaxclip.commands.inputs import run_model
         from jaxclip.commands.proposals import Proposals
         from jaxclip.debias import group_means, grouped_rows, random_draws, sets_by_group
         from jaxclip.report import rankings as report
         from jaxclip.report.figures import save
+        from jaxclip.report.stages import stages
         from jaxclip.runs import open_run
         from jaxclip.zeroshot import class_embeddings
 
@@ -70,22 +73,27 @@ class Debias:
         means_run = open_run(self.means_from) if self.means_from else run
         task = run_classes(run, self.label, self.classes, self.templates)
         rows = grouped_rows(run, self.label, self.groups)
-        if self.draws < 1 or not len(run.bank):
-            raise ValueError(f"at least one set of random heads is needed to compare with; got {self.draws}.")
+        len(run.bank)  # a run without one says so here
         asked = (self.property,) if self.property else ()
         proposals = Proposals.of(
             run, asked, heads=self.heads, late=self.late, top=self.top, steps=self.steps, texts=self.texts,
             property_texts=self.property_texts,
         )  # fmt: skip
         means = group_means(run, means_run, (self.label, self.groups))
-        clip = run_model(run, self.model)
-        shares = proposals.shares(clip, asked).get(self.property)
+        with stages("debias") as at:
+            at("loading the model")
+            clip = run_model(run, self.model)
+            at("ranking heads")
+            shares = proposals.shares(clip, asked).get(self.property)
+            at("encoding classes")
+            classes = class_embeddings(clip, task.prompts)
         chosen = proposals.choose(shares)
         draws = random_draws(run, len(chosen), self.late, self.draws, self.seed)
         ranked = [(layer, head) for layer, head, _ in shares.ranking(late=self.late)] if shares else chosen
         curve = [ranked[:n] for n in range(len(ranked) + 1)]
-        classes = class_embeddings(clip, task.prompts)
-        counts = sets_by_group(run, rows, means, classes, self.label, self.groups, [[], chosen, *draws, *curve])
+        with stages("debias") as at:
+            at("classifying without sets of heads")
+            counts = sets_by_group(run, rows, means, classes, self.label, self.groups, [[], chosen, *draws, *curve])
         result = report.debias_result(
             run, means_run, task, self.groups, counts, chosen=chosen, proposed=proposals.heads is None, draws=draws,
             seed=self.seed, late=self.late, property_=self.property, shares=shares,

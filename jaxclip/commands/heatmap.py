@@ -2,25 +2,25 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, resolve, say
+from jaxclip.commands.common import DType, check_folder, check_heads, check_least, pictures, resolve, say
 
 
 @dataclass(frozen=True)
 class Heatmap:
     """Where in a picture attention speaks for each text: overlays at the picture's own resolution, with a legend.
 
-    jaxclip heatmap ViT-L-14/openai dog.jpg "a dog" "a ball" --heads 22.13 23 --out dog_maps
+    jaxclip heatmap scenes scenes/7 "a star" "a circle" "grass" --heads 4.1 5 --out scenes_maps
     """
 
-    model: Positional[str]
+    model: Positional[Annotated[str, arg(metavar="MODEL")]]
     """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
-    image: Positional[Path]
-    """A picture of any size."""
-    texts: Positional[tuple[str, ...]]
+    image: Positional[Annotated[Path, arg(metavar="IMAGE")]]
+    """A picture of any size; scenes/7 is one that is drawn."""
+    texts: Positional[Annotated[tuple[str, ...], arg(metavar="TEXT [TEXT ...]")]]
     """What to look for; quote each."""
     out: Path
     """A folder for results.json, the figure and the overlays."""
@@ -38,19 +38,25 @@ class Heatmap:
     """Run at another input size, with resized position embeddings."""
 
     def run(self) -> dict[str, Any]:
-        import jaxclip
-        from jaxclip.report.heatmap import heatmap_picture
-        from jaxclip.report.tables import print_numbers
-
         if not self.texts:
             raise ValueError('no texts: pass at least one after the picture, such as "a dog".')
-        if not self.image.is_file():
-            raise FileNotFoundError(f"{self.image}: there is no such file.")
-        clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
-        result = heatmap_picture(
-            clip, self.image, self.texts, self.out, heads=self.heads, each=self.each, relative=self.relative,
-            formats=self.format,
-        )  # fmt: skip
+        check_heads(self.heads)
+        check_least(image_size=self.image_size)
+        check_folder(self.out)
+        (image,) = pictures([self.image], self.out)
+        import jaxclip
+        from jaxclip.report.heatmap import heatmap_picture
+        from jaxclip.report.stages import stages
+        from jaxclip.report.tables import print_numbers
+
+        with stages("heatmap") as at:
+            at("loading the model")
+            clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
+            at("maps and pictures")
+            result = heatmap_picture(
+                clip, image, self.texts, self.out, heads=self.heads, each=self.each, relative=self.relative,
+                formats=self.format,
+            )  # fmt: skip
         shown = {text: [f"{found['similarity']:+.4f}"] for text, found in result["texts"].items()}
         print_numbers(f"{self.image.name}: {result['unit']}", shown, ("text", "whole picture"))
         say(f"wrote {self.out / 'results.json'} and {len(result['files'])} pictures")

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from jaxclip.commands.common import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jax import Array
 
     from jaxclip.clip import Clip
@@ -58,12 +60,19 @@ def open_pool(name: str | None, run: "Run") -> "Pool":
     return shipped[name]() if name in shipped else pools.read_pool(name)
 
 
-def pool_embeddings(pool: "Pool", run: "Run", source: str | None = None, clip: "Clip | None" = None) -> "Array":
+def pool_embeddings(
+    pool: "Pool",
+    run: "Run",
+    source: str | None = None,
+    clip: "Clip | None" = None,
+    progress: "Callable[[int, int], None]" = lambda done, total: None,
+) -> "Array":
     """Unit embeddings of a pool's texts: its own, or those of the run's text encoder.
 
     Args:
       source: of the run's model, as `run_model` takes it; nothing is loaded where the pool has embeddings.
       clip: the model, if it is loaded already.
+      progress: called with the number of texts encoded and of all.
 
     Raises:
       ValueError: the pool's embeddings are of another size than the model's.
@@ -71,7 +80,7 @@ def pool_embeddings(pool: "Pool", run: "Run", source: str | None = None, clip: "
     if pool.embeddings is None:
         from jaxclip.zeroshot import text_embeddings
 
-        return text_embeddings(clip or run_model(run, source), pool.texts)
+        return text_embeddings(clip or run_model(run, source), pool.texts, progress=progress)
     import jax.numpy as jnp
 
     size = run.config.vision.embed_dim

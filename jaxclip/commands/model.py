@@ -3,23 +3,34 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, Failed, resolve, say, write_json
+from jaxclip.commands.common import (
+    DType,
+    Failed,
+    check_file,
+    check_folder,
+    check_least,
+    pictures,
+    resolve,
+    say,
+    write_json,
+)
 
 
 @dataclass(frozen=True)
 class Convert:
     """Port a checkpoint into a folder that needs nothing else: weights, config, tokenizer, preprocessing, provenance.
 
-    jaxclip convert ViT-B-16/laion2b_s34b_b88k b16
+    jaxclip convert scenes scenes_model
     """
 
-    source: Positional[str]
-    """A file, a folder, an OpenCLIP model/tag, or a hub repository (hf-hub:org/repo)."""
-    out: Positional[Path]
+    source: Positional[Annotated[str, arg(metavar="SOURCE")]]
+    """A file, a folder, an OpenCLIP model/tag such as ViT-B-16/laion2b_s34b_b88k, or a hub repository
+    (hf-hub:org/repo)."""
+    out: Positional[Annotated[Path, arg(metavar="FOLDER")]]
     """The folder to write; it must not exist."""
     like: str | None = None
     """For weights without a configuration: the model/tag they are like."""
@@ -37,24 +48,29 @@ class Convert:
     """Replace an earlier conversion."""
 
     def run(self) -> dict[str, Any]:
+        check_folder(self.out)
+        check_least(image_size=self.image_size)
         from jaxclip.convert import convert
+        from jaxclip.report.stages import stages
 
-        folder = convert(
-            self.source, self.out, like=self.like, model=self.model, activation=self.activation,
-            preprocess=self.preprocess, dtype=self.dtype, image_size=self.image_size, overwrite=self.overwrite,
-        )  # fmt: skip
+        with stages("convert") as at:
+            at(f"{self.source} to {self.out}")
+            folder = convert(
+                resolve(self.source), self.out, like=self.like, model=self.model, activation=self.activation,
+                preprocess=self.preprocess, dtype=self.dtype, image_size=self.image_size, overwrite=self.overwrite,
+            )  # fmt: skip
         say(f"wrote {folder}")
         return {"folder": str(folder), **json.loads((folder / "provenance.json").read_text())}
 
 
 @dataclass(frozen=True)
 class Verify:
-    """Prove on this machine that the parts sum to the whole and, where open_clip is installed, equal PyTorch's.
+    """Prove on this machine that the parts sum to the whole; where open_clip is installed, that they equal PyTorch's.
 
     jaxclip verify scenes
     """
 
-    source: Positional[str]
+    source: Positional[Annotated[str, arg(metavar="MODEL")]]
     """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
     out: Path | None = None
     """A JSON file for the table."""
@@ -62,18 +78,26 @@ class Verify:
     """Probe images."""
 
     def run(self) -> dict[str, Any]:
+        check_file(self.out)
+        check_least(batch=self.batch)
         import jaxclip
         from jaxclip import verify
+        from jaxclip.report.stages import stages
         from jaxclip.report.tables import print_checks
 
         source = resolve(self.source)
-        clip = jaxclip.load(source)
-        images = verify.probe_images(clip, self.batch)
-        checks = list(verify.verify(clip, images))
-        if missing := verify.without_open_clip():
+        with stages("verify") as at:
+            at("loading the model")
+            clip = jaxclip.load(source)
+            images = verify.probe_images(clip, self.batch)
+            at("the sum, in every detail and convention")
+            checks = list(verify.verify(clip, images))
+            missing = verify.without_open_clip()
+            if not missing:
+                at("open_clip's towers and heads")
+                checks += verify.compare(clip, source, images)
+        if missing:
             say(missing)
-        else:
-            checks += verify.compare(clip, source, images)
         print_checks(checks, clip.config.name)
         result = {"model": clip.config.name, "checks": [check.to_dict() for check in checks]}
         if self.out:
@@ -87,13 +111,13 @@ class Verify:
 class Decompose:
     """What every layer, head and patch of your pictures says about your texts: figures and a JSON file.
 
-    jaxclip decompose ViT-L-14/openai dog.jpg --texts "a dog" "a cat" --out dog
+    jaxclip decompose scenes scenes/7 --texts "a star" "a circle" "grass" --out scenes_decomposed
     """
 
-    model: Positional[str]
+    model: Positional[Annotated[str, arg(metavar="MODEL")]]
     """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
-    images: Positional[tuple[Path, ...]]
-    """Pictures of any size."""
+    images: Positional[Annotated[tuple[Path, ...], arg(metavar="IMAGE [IMAGE ...]")]]
+    """Pictures of any size; scenes/7 is one that is drawn."""
     texts: tuple[str, ...]
     """What to ask about; quote each."""
     out: Path
@@ -102,10 +126,18 @@ class Decompose:
     """Each text minus the mean of all given; --no-relative for each by itself."""
 
     def run(self) -> dict[str, Any]:
+        if not self.images or not self.texts:
+            raise ValueError('nothing to decompose: name a picture, and at least one text such as --texts "a dog".')
+        check_folder(self.out)
+        images = pictures(self.images, self.out)
         import jaxclip
         from jaxclip.report.decomposition import decompose_pictures
+        from jaxclip.report.stages import stages
 
-        clip = jaxclip.load(resolve(self.model))
-        result = decompose_pictures(clip, self.images, self.texts, self.out, relative=self.relative)
+        with stages("decompose") as at:
+            at("loading the model")
+            clip = jaxclip.load(resolve(self.model))
+            at("pictures")
+            result = decompose_pictures(clip, images, self.texts, self.out, relative=self.relative)
         say(f"wrote {self.out / 'results.json'} and {2 * len(self.images)} figures")
         return result

@@ -2,21 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, Failed, resolve, write_json
+from jaxclip.commands.common import DType, Failed, check_file, check_least, resolve, write_json
 
 
 @dataclass(frozen=True)
 class Plan:
     """Compile a model for a TPU slice without one: does it fit, how large may a batch be, what crosses the devices.
 
+    bash tpu/planner_env.sh planner_env
     jaxclip plan ViT-L-14 --chip v5e --topology 4x4 --batch 256 --python planner_env/bin/python
     """
 
-    model: Positional[str]
+    model: Positional[Annotated[str, arg(metavar="MODEL")]]
     """A native OpenCLIP architecture, with or without a tag; or a converted folder, or anything convert takes."""
     chip: Literal["v5e", "v5p", "v6e"] = "v5e"
     """Generation of TPU."""
@@ -40,15 +41,20 @@ class Plan:
     """A JSON file for the answer."""
 
     def run(self) -> dict[str, Any]:
+        check_file(self.out)
+        check_least(batch=self.batch, model_axis=self.model_axis)
         from jaxclip import planner
         from jaxclip.report.plan import print_plan
+        from jaxclip.report.stages import stages
 
         question = planner.Plan(
             chip=self.chip, topology=self.topology, batch=self.batch, detail=self.detail, model=self.model_axis,
             dtype=self.dtype, precision=self.precision, largest=self.largest,
         )  # fmt: skip
         planner.python_with_libtpu(self.python)
-        result = {"model": self.model, **planner.ask(_config(self.model), question, self.python)}
+        with stages("plan") as at:
+            at("asking the compiler")
+            result = {"model": self.model, **planner.ask(_config(self.model), question, self.python)}
         print_plan(result)
         if self.out:
             write_json(self.out, result)

@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import resolve, say
 
@@ -13,10 +13,11 @@ from jaxclip.commands.common import resolve, say
 class Report:
     """A run as one HTML file to look at and to show: heads, images, texts, results. It needs no network.
 
-    jaxclip report photos_run --out report.html
+    jaxclip run scenes scenes --split test --limit 600 --bank --out scenes_run
+    jaxclip report scenes_run --out report.html
     """
 
-    runs: Positional[tuple[Path, ...]]
+    runs: Positional[Annotated[tuple[Path, ...], arg(metavar="RUN [RUN ...]")]]
     """Folders of `jaxclip run`; two of models of one shape are compared head by head. With --bank they say more."""
     out: Path
     """The HTML file."""
@@ -58,7 +59,9 @@ class Report:
         parts = []
         for i, run in enumerate(opened):
             model = _at(self.model, i)
-            clip = run_model(run, model)
+            with stages(run.folder.name) as progress:
+                progress("loading the model")
+                clip = run_model(run, model)
             where = resolve(model or run.info["model"]["source"])
             pictures = Pictures(run, sources[i], clip.config.preprocess)
             with stages(run.folder.name) as progress:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import say, write_json
+from jaxclip.commands.common import check_folder, check_least, say, write_json
 
 if TYPE_CHECKING:
     from jaxclip.clip import Clip
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Retrieve:
     """Images of a run nearest to a query by heads that hold a property, beside the nearest by the whole embedding.
 
-    jaxclip run scenes scenes --limit 600 --bank --out scenes_run &&
+    jaxclip run scenes scenes --split test --limit 600 --bank --out scenes_run
     jaxclip retrieve scenes_run 7 --property colour --out scenes_nearest
     """
 
@@ -57,29 +57,39 @@ class Retrieve:
     """Of the figures."""
 
     def run(self) -> dict[str, Any]:
+        check_folder(self.out)
+        check_least(k=self.k, steps=self.steps)
         from jaxclip.commands.inputs import run_model
         from jaxclip.report import neighbours as report
         from jaxclip.report.rankings import head_name, print_ranking, ranking_rows
+        from jaxclip.report.stages import stages
         from jaxclip.runs import open_run
 
         run = open_run(self.folder)
         asked, places = self._properties(), [find_query(run, query) for query in self.queries]
         proposals = self._check(run, asked)
-        clip = run_model(run, self.model) if asked or None in places else None
-        shares = proposals.shares(clip, asked) if asked else {}
+        with stages("retrieve") as at:
+            at("loading the model")
+            clip = run_model(run, self.model) if asked or None in places else None
+            at("ranking heads")
+            shares = proposals.shares(clip, asked) if asked else {}
         result = report.retrieval_result(run, self.k, self.property, proposed=proposals.heads is None)
-        if self.queries:
-            own = shares.get(self.property)
-            chosen = proposals.choose(own)
-            result["heads"] = [head_name(head) for head in chosen]
-            result["ranking"] = ranking_rows(own, self.late) if own else []
-            self._search(run, clip, places, chosen, result)
-        for kind in self.precision:
-            result["precision"][kind] = report.precision_entry(
-                run, kind, proposals.choose(shares.get(kind)), self.k, run.label_names[kind]
-            )
-        self.out.mkdir(parents=True, exist_ok=True)
-        figures = self._figures(run, clip, places, result)
+        with stages("retrieve") as at:
+            if self.queries:
+                at("searching")
+                own = shares.get(self.property)
+                chosen = proposals.choose(own)
+                result["heads"] = [head_name(head) for head in chosen]
+                result["ranking"] = ranking_rows(own, self.late) if own else []
+                self._search(run, clip, places, chosen, result)
+            for i, kind in enumerate(self.precision):
+                at("precision", i, len(self.precision))
+                result["precision"][kind] = report.precision_entry(
+                    run, kind, proposals.choose(shares.get(kind)), self.k, run.label_names[kind]
+                )
+            at("pictures")
+            self.out.mkdir(parents=True, exist_ok=True)
+            figures = self._figures(run, clip, places, result)
         write_json(self.out / "results.json", result)
         if result["ranking"]:
             print_ranking(result)

@@ -2,23 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, Failed, resolve, say
+from jaxclip.commands.common import DType, Failed, check_folder, check_least, resolve, say
 
 
 @dataclass(frozen=True)
 class Run:
     """Run a model over a data set once, for all the analyses that follow. Interrupted, the same command goes on.
 
-    jaxclip run ViT-B-16/laion2b_s34b_b88k photos/ --out photos_run
+    jaxclip run scenes scenes --split test --limit 600 --bank --out scenes_run
     """
 
-    model: Positional[str]
+    model: Positional[Annotated[str, arg(metavar="MODEL")]]
     """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
-    data: Positional[str]
+    data: Positional[Annotated[str, arg(metavar="DATA")]]
     """A folder of images, a folder per class, a list (.csv, .tsv, .txt), a Waterbirds, CUB, CIFAR or ImageNet folder, a
     tfds folder or name, or "scenes"."""
     out: Path
@@ -53,10 +53,13 @@ class Run:
     """Seconds between saved states: what an interruption can cost."""
 
     def run(self) -> dict[str, Any]:
+        check_folder(self.out)
+        check_least(limit=self.limit, batch=self.batch, threads=self.threads, image_size=self.image_size)
         import jaxclip
         from jaxclip.data.sources import open_data
         from jaxclip.passes import PassOptions, run_pass
         from jaxclip.report.progress import bar
+        from jaxclip.report.stages import stages
 
         options = PassOptions(
             batch=self.batch, moments=self.moments, by=self.by, bank=self.bank, bank_dtype=self.bank_dtype,
@@ -64,7 +67,9 @@ class Run:
         )  # fmt: skip
         source = open_data(self.data, kind=self.kind, split=self.split, limit=self.limit)
         options.check(source)
-        clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
+        with stages("run") as at:
+            at("loading the model")
+            clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
         try:
             with bar(clip.config.name) as progress:
                 run = run_pass(

@@ -2,23 +2,23 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, resolve, say, write_json
+from jaxclip.commands.common import DType, check_folder, check_heads, check_least, resolve, say, write_json
 
 
 @dataclass(frozen=True)
 class Segment:
-    """Zero-shot segmentation: a mask for every picture as PNG, and metrics where the data has masks.
+    """Masks from class names alone, one for every picture as PNG; metrics where the data has masks.
 
-    jaxclip segment ViT-L-14/openai photos/ --classes cat dog "potted plant" --way classes --out masks
+    jaxclip segment scenes scenes --split test --limit 60 --out scenes_masks
     """
 
-    model: Positional[str]
+    model: Positional[Annotated[str, arg(metavar="MODEL")]]
     """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
-    data: Positional[str]
+    data: Positional[Annotated[str, arg(metavar="DATA")]]
     """A picture, a folder of pictures (or of images/ and masks/), Pascal VOC's folder, gtsegs_ijcv.mat, a tfds folder
     or name, or "scenes"."""
     out: Path
@@ -56,9 +56,13 @@ class Segment:
     """--no-metrics leaves the data's masks alone."""
 
     def run(self) -> dict[str, Any]:
+        check_folder(self.out)
+        check_heads(self.heads)
+        check_least(limit=self.limit, image_size=self.image_size)
         import jaxclip
         from jaxclip.data.segmentation_data import open_masked
         from jaxclip.report.segment import Named, segment_to_folder
+        from jaxclip.report.stages import stages
         from jaxclip.segment_pass import SegmentOptions
 
         options = SegmentOptions(self.way, self.frame, self.window, self.stride, self.batch)
@@ -66,7 +70,9 @@ class Segment:
         named = Named.read(source, self.classes, self.background, self.templates)
         named.check(options)
         order = named.order(source) if self.metrics and self.way == "classes" else None
-        clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
+        with stages("segment") as at:
+            at("loading the model")
+            clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
         result = segment_to_folder(
             clip, source, named, options, self.out, order=order, heads=self.heads, limit=self.limit,
             metrics=self.metrics,

@@ -6,14 +6,14 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import say, write_json
+from jaxclip.commands.common import check_folder, check_least, say, write_json
 
 
 @dataclass(frozen=True)
 class TextSpan:
     """Name each head by the texts that span most of what it varies in over a run's images.
 
-    jaxclip run scenes scenes --limit 600 --bank --out scenes_run &&
+    jaxclip run scenes scenes --split test --limit 600 --bank --out scenes_run
     jaxclip textspan scenes_run --out scenes_bases
     """
 
@@ -36,12 +36,15 @@ class TextSpan:
     """Of the figure."""
 
     def run(self) -> dict[str, Any]:
+        check_folder(self.out)
+        check_least(steps=self.steps, rank=self.rank)
         import jax
         import numpy as np
 
         from jaxclip.commands.inputs import open_pool, pool_embeddings
         from jaxclip.report import bases
         from jaxclip.report.figures import save
+        from jaxclip.report.stages import stages
         from jaxclip.runs import open_run
         from jaxclip.text_span import head_bases, sizes
 
@@ -49,8 +52,12 @@ class TextSpan:
         layers, moments = self._layers(run.config.vision.n_layers), run.moments.heads
         steps, rank = sizes(jax.tree.map(lambda x: x[0, 0], moments), self.steps, self.rank)
         pool = open_pool(self.texts, run)
-        texts = pool_embeddings(pool, run, self.model)
-        spans = head_bases(jax.tree.map(lambda x: x[np.array(layers)], moments), texts, steps=steps, rank=self.rank)
+        with stages("textspan") as at:
+            at("loading the model")
+            texts = pool_embeddings(pool, run, self.model, progress=lambda *counts: at("encoding texts", *counts))
+            at("bases")
+            chosen = jax.tree.map(lambda x: x[np.array(layers)], moments)
+            spans = jax.block_until_ready(head_bases(chosen, texts, steps=steps, rank=self.rank))
         result = bases.bases_result(run, pool, layers, spans, rank)
         write_json(self.out / "results.json", result)
         bases.save_bases(spans, self.out / "bases.npz")

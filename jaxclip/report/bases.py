@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jaxclip.pools import Pool
+from jaxclip.report.tables import print_table
 from jaxclip.runs import Run
 from jaxclip.text_span import TextSpan
 
@@ -110,7 +110,7 @@ def print_bases(result: dict[str, Any], n_texts: int = 3) -> None:
         # Texts are no markup, whatever brackets they have.
         texts = Text("\n".join(text for text in head["texts"][:n_texts] if text is not None) or NOTHING)
         table.add_row(name, f"{head['variance_share']:.1%}", f"{head['explained'][-1]:.0%}", texts)
-    Console(stderr=True).print(table)
+    print_table(table)
 
 
 def _cell(text: str) -> str:

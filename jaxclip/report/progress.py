@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from jaxclip.report.stages import watched
+
 
 class Speed(ProgressColumn):
     """Images a second, over the last steps."""
@@ -21,7 +23,7 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
     console = Console(stderr=True)
     count = TextColumn("{task.completed:,.0f} of {task.total:,.0f}")
     columns = (TextColumn("{task.description}"), BarColumn(), count, Speed(), TimeRemainingColumn())
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+    with Progress(*columns, console=console, disable=not watched(console)) as progress:
         task = progress.add_task(title, total=1)
         began = False
 

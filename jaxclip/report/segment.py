@@ -1,16 +1,15 @@
 """Class names and data in; masks, a table and results out."""
 
 from collections.abc import Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
-
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxclip.clip import Clip
 from jaxclip.data.segmentation_data import MaskedSource
 from jaxclip.metrics import Segmented
 from jaxclip.pools import read_lines
+from jaxclip.report.progress import bar
 from jaxclip.report.tables import print_numbers
 from jaxclip.segment_pass import SegmentOptions, segment_data, write_masks
 from jaxclip.spatial import chosen_heads
@@ -108,10 +107,9 @@ def segment_to_folder(
         clip, source if metrics else Maskless(source), embeddings[:n], options,
         background=embeddings[n:] if named.background else None, heads=chosen, order=order, limit=limit,
     )  # fmt: skip
-    columns = (TextColumn(clip.config.name), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=min(len(source), limit or len(source)))
-        images, total = write_masks(found, out / "masks", named.classes, lambda: bar.advance(task))
+    n_images, done = min(len(source), limit or len(source)), count(1)
+    with bar(clip.config.name) as progress:
+        images, total = write_masks(found, out / "masks", named.classes, lambda: progress(next(done), n_images))
     labels = ("background", "foreground") if options.way == "foreground" else ("background", *named.classes)
     if total is not None:
         _print(clip.config.name, total, labels)

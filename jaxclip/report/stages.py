@@ -4,19 +4,40 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
+
+Stage = Callable[..., None]
+"""(stage, done=0, total=None): what is being done and, where it can be counted, how much of it."""
+
+
+class Share(ProgressColumn):
+    """How much is done, where that can be counted."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.total is None else f"{task.percentage:.0f}%")
+
+
+def watched(console: Console) -> bool:
+    """Whether somebody looks who can see a line redrawn."""
+    return console.is_terminal and not console.is_dumb_terminal
 
 
 @contextmanager
-def stages(title: str) -> Iterator[Callable[[str, int, int], None]]:
-    """A function of (stage, done, total) that draws a bar a stage on standard error, if that is a terminal."""
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f}%"), TimeElapsedColumn())
-    tasks: dict[str, TaskID] = {}
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+def stages(title: str) -> Iterator[Stage]:
+    """A function of (stage, done, total) that draws a bar a stage on standard error, if that is a terminal.
 
-        def update(stage: str, done: int, total: int) -> None:
+    A stage without a total shows that it is at work and for how long; it is done when the next one begins.
+    """
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), Share(), TimeElapsedColumn())
+    tasks: dict[str, TaskID] = {}
+    with Progress(*columns, console=console, disable=not watched(console), transient=True) as progress:
+
+        def update(stage: str, done: int = 0, total: int | None = None) -> None:
             if stage not in tasks:
+                for task in progress.tasks:
+                    progress.update(task.id, total=task.total or 1, completed=task.total or 1)
                 tasks[stage] = progress.add_task(f"{title}: {stage}", total=total)
             progress.update(tasks[stage], completed=done, total=total)
 

@@ -4,8 +4,12 @@ from collections.abc import Mapping, Sequence
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from jaxclip.verify import Check
+
+WIDE = 1000
+"""Columns of a line where no terminal says how many there are."""
 
 
 def print_checks(checks: Sequence[Check], title: str) -> None:
@@ -18,7 +22,7 @@ def print_checks(checks: Sequence[Check], title: str) -> None:
     for check in checks:
         verdict = "[green]holds[/]" if check.holds else "[bold red]BROKEN[/]"
         table.add_row(check.what, f"{check.error:.1e}", f"{check.tolerance:.0e}", verdict)
-    _print(table)
+    print_table(table)
 
 
 def print_numbers(title: str, rows: Mapping[str, Sequence[str]], columns: Sequence[str]) -> None:
@@ -28,9 +32,17 @@ def print_numbers(title: str, rows: Mapping[str, Sequence[str]], columns: Sequen
     for column in columns[1:]:
         table.add_column(column, justify="right")
     for name, cells in rows.items():
-        table.add_row(name, *cells)
-    _print(table)
+        table.add_row(*map(Text, (name, *cells)))  # what users write is no markup, whatever brackets it has
+    print_table(table)
 
 
-def _print(table: Table) -> None:
-    Console(stderr=True).print(table)
+def print_table(table: Table) -> None:
+    """A frame and colours in a terminal; in a file or a pipe plain columns, however wide, that grep can read."""
+    console = Console(stderr=True)
+    if console.is_terminal:
+        console.print(table)
+        return
+    plain = Console(stderr=True, width=WIDE, no_color=True, highlight=False)
+    plain.print(table.title)
+    table.title = table.box = table.header_style = None
+    plain.print(table)

@@ -1,0 +1,184 @@
+"""The command line before anything runs: what help shows, and what is wrong with arguments."""
+
+import json
+import re
+import resource
+import shlex
+import subprocess
+import sys
+
+import pytest
+from command import status as run
+
+import jaxclip
+import jaxclip.clip
+from jaxclip.cli import COMMANDS, main
+from jaxclip.commands.usage import about, parse
+
+
+def test_help_at_a_glance_names_every_command_in_the_order_of_use(capsys):
+    assert run("--help") == 0
+    shown = capsys.readouterr().out
+    places = [shown.index(f"\n  {command} ") for command in COMMANDS]
+    assert places == sorted(places)
+    order = "convert verify decompose heatmap run textspan ablate debias retrieve segment report plan"
+    assert " ".join(COMMANDS).startswith(order)
+    assert max(map(len, shown.splitlines())) <= 120
+
+
+def test_help_version_completion_and_usage_errors_import_nothing_heavy():
+    code = f"""
+import contextlib, io, sys
+from jaxclip.cli import main
+asked = [["--help"], ["--version"], ["completion", "bash"], ["run", "--kind", "x"], ["ablat"]]
+for words in asked + [[name, "--help"] for name in {list(COMMANDS)}]:
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with contextlib.suppress(SystemExit):
+            main(words)
+    heavy = {{"jax", "flax", "numpy", "matplotlib", "transformers", "torch", "PIL"}} & set(sys.modules)
+    assert not heavy, (words, heavy)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_answers_at_once():
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run([sys.executable, "-m", "jaxclip", "--help"], capture_output=True, timeout=60, check=True)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert b"decompose" in done.stdout
+    # Processor time, for other tests may be running; about 0.15 s.
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 1
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_help_ends_with_an_example_whose_arguments_are_right(command, capsys):
+    assert run(command, "--help") == 0
+    shown = capsys.readouterr().out
+    assert "--json" in shown.split("every command:")[1]
+    examples = [line.strip() for line in shown.split("example:")[1].splitlines() if line.startswith("  jaxclip ")]
+    assert any(line.startswith(f"jaxclip {command}") for line in examples)
+    for line in examples:
+        words = shlex.split(line.split(">")[0])[1:]
+        parse(words[0], COMMANDS[words[0]], words[1:])
+
+
+def test_examples_work_when_pasted(tmp_path, monkeypatch, capsys):
+    """All that need no other program, on fewer scenes; one after another, for some go on from others."""
+    monkeypatch.chdir(tmp_path)
+    done = set()
+    cheap = ("convert", "verify", "decompose", "heatmap", "run", "segment", "textspan", "retrieve", "completion")
+    for command in cheap:
+        for line in about(COMMANDS[command])[1].splitlines():
+            if line in done or not line.startswith("jaxclip "):
+                continue
+            words = re.sub(r"--limit \d+", "--limit 60", line.split(">")[0])
+            assert run(*shlex.split(words)[1:], "--json") == 0, line
+            printed = capsys.readouterr().out
+            assert command == "completion" or json.loads(printed)
+            done.add(line)
+    assert len(done) == 9
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("run scenes scenes --out x --kind foo", "--kind must be one of cifar, classes, cub,"),
+        ("run scenes scenes --out x --batch many", "--batch takes INT; got 'many'."),
+        ("run scenes scenes --out x --lable a", "there is no argument --lable"),
+        ("debias r --out x --lable shape", "did you mean --label?"),
+        ("textspan r --out x --layers last", "--layers takes {[INT [INT ...]]}|{all}; got 'last'."),
+        ("heatmap scenes a.jpg a --format gif --out x", "--format must be one of pdf, png, svg; got 'gif'."),
+        ("heatmap scenes", "IMAGE, --out PATH are missing."),
+        ("convert a b --dtype float64", "--dtype must be one of bfloat16, float16, float32; got 'float64'."),
+        ("completion csh", "got 'csh'."),
+        ("report r --out", "--out"),
+        ("verify scenes more", "there is no argument more."),
+        ("ablat", "there is no command ablat; did you mean ablate?"),
+        ("run scenes scenes --out x --limit None", "--limit takes INT; got 'None'."),
+    ],
+)
+def test_bad_usage_is_one_line_and_exits_2(capsys, line, said):
+    assert run(*line.split()) == 2
+    (only,) = capsys.readouterr().err.splitlines()
+    assert only.startswith("jaxclip: ")
+    assert said in only
+    assert "--help` shows" in only
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("decompose scenes missing.jpg --texts a b --out x", "missing.jpg: there is no such picture"),
+        ("decompose scenes scenes/0 --texts a b --out {file}", "is a file; --out needs a folder"),
+        ("decompose scenes --texts a b --out x", "name a picture"),
+        ("heatmap scenes missing.jpg a b --out x", "missing.jpg"),
+        ("heatmap scenes scenes/0 a b --heads 5.x --out x", "got '5.x'"),
+        ("heatmap scenes scenes/0 --out x", "pass at least one"),
+        ("heatmap scenes scenes/0 a --image-size 0 --out x", "--image-size must be at least 1; got 0."),
+        ("run scenes scenes --out {file}", "is a file"),
+        ("run scenes scenes --limit 0 --out x", "--limit must be at least 1; got 0."),
+        ("run scenes nowhere --out x", "nowhere"),
+        ("run scenes scenes --split dev --out x", "dev"),
+        ("run scenes scenes --by colour --no-moments --bank --out x", "moments"),
+        ("run scenes scenes --by mood --out x", "mood"),
+        ("verify scenes --batch 0", "--batch must be at least 1; got 0."),
+        ("verify scenes --out {folder}", "is a folder; --out needs a file"),
+        ("segment scenes scenes --heads 5,3 --out x", "got '5,3'"),
+        ("segment scenes nowhere --out x", "nowhere"),
+        ("segment scenes scenes --classes star star --out x", "'star' 2 times"),
+        ("textspan nowhere --out x", "nowhere"),
+        ("ablate nowhere --out x", "nowhere"),
+        ("debias nowhere --out x --property background", "nowhere"),
+        ("retrieve nowhere 0 --property background", "nowhere"),
+        ("report nowhere --out {folder}", "is a folder"),
+        ("report nowhere --out x", "nowhere"),
+        ("plan ViT-B-16 --topology square --python {python}", "square"),
+        ("plan ViT-B-16 --batch 0", "--batch must be at least 1; got 0."),
+    ],
+)
+def test_what_is_wrong_is_said_in_one_line_before_a_model_loads(tmp_path, monkeypatch, capsys, line, said):
+    def load(*_arguments, **_options):
+        pytest.fail("the model was loaded first")
+
+    monkeypatch.setattr(jaxclip.clip, "load", load)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("")
+    filled = line.format(file=tmp_path / "file", folder=tmp_path, python=sys.executable)
+    assert run(*filled.split()) == 1
+    (only,) = capsys.readouterr().err.splitlines()
+    assert only.startswith("jaxclip: ")
+    assert said in only
+    assert not (tmp_path / "x").exists()
+
+
+def test_a_bug_is_one_line_and_how_to_see_more(monkeypatch, capsys):
+    def broken(_self):
+        return {}["what is not there"]
+
+    monkeypatch.setattr(COMMANDS["verify"], "run", broken)
+    assert run("verify", "scenes") == 1
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "jaxclip: this should not happen, KeyError: 'what is not there'"
+    assert lines[1:] == ["Run again with --debug for what to report."]
+    with pytest.raises(KeyError):
+        main(["verify", "scenes", "--debug"])
+
+
+def test_an_interruption_is_no_traceback(monkeypatch, capsys):
+    def interrupted(_self):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(COMMANDS["verify"], "run", interrupted)
+    assert run("verify", "scenes") == 130
+    assert capsys.readouterr().err == "jaxclip: interrupted\n"
+
+
+def test_debug_shows_the_traceback():
+    with pytest.raises(ValueError, match="at least 1"):
+        main(["demo", "--n-scenes", "0", "--debug"])
+
+
+def test_version(capsys):
+    assert run("--version") == 0
+    assert capsys.readouterr().out == f"jaxclip {jaxclip.__version__}\n"
