@@ -22,6 +22,7 @@ from jaxclip.axes import AnyArray
 from jaxclip.contributions import Contributions
 from jaxclip.heads import HeadState
 from jaxclip.precision import known
+from jaxclip.shown import by_shapes
 from jaxclip.text_span import TextSpan
 
 
@@ -39,6 +40,8 @@ class Components:
     mlp: Float[AnyArray, "*batch layer embed"]
     class_attn: Float[AnyArray, "*batch layer embed"] | None = None
     constant: Float[AnyArray, ""] | Float[AnyArray, "*batch embed"] | float = 0.0
+
+    __repr__ = by_shapes
 
     @classmethod
     def of(cls, contributions: Contributions) -> "Components":
@@ -85,6 +88,8 @@ class Ablation:
     mlps: Bool[AnyArray, "*sets layer"] | None = None
     init: Bool[AnyArray, "*sets"] | None = None
     class_attn: Bool[AnyArray, "*sets layer"] | None = None
+
+    __repr__ = by_shapes
 
     @classmethod
     def of(

@@ -135,6 +135,9 @@ class Bank:
     def __len__(self) -> int:
         return len(self.rows)
 
+    def __repr__(self) -> str:
+        return f"Bank({str(self.folder)!r}: {len(self)} images)"
+
     def head(self, layer: int, head: int) -> Float[np.ndarray, "image unit"]:
         """u of one head; nothing else is read."""
         _, n_layers, n_heads, _ = self.array("heads").shape

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxclip.precision import finite, in_double, one_after_another
+from jaxclip.shown import by_shapes
 
 
 @jax.tree_util.register_dataclass
@@ -37,6 +38,8 @@ class Circuits:
     strengths: Float[Array, "*stack rank"]
     outputs: Float[Array, "*stack rank embed"]
     bias: Float[Array, "*stack embed"]
+
+    __repr__ = by_shapes
 
     @property
     def share(self) -> Float[Array, "*stack rank"]:

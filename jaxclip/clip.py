@@ -36,6 +36,14 @@ class Clip:
     config: ClipConfig = field(metadata={"static": True})
     tokenizer: Tokenizer = field(metadata={"static": True}, repr=False)
 
+    def __repr__(self) -> str:
+        """What goes in, what comes out and how many layers and heads lie between."""
+        image, text = self.config.vision, self.config.text
+        height, width = image.image_size
+        towers = f"image {height} x {width}, {image.n_layers} layers of {image.n_heads} heads"
+        words = "no text tower" if text is None else f"text of {text.context} tokens, {text.n_layers} layers"
+        return f"Clip({self.config.name!r}: {towers}; {words}; embed {image.embed_dim})"
+
     def preprocess(
         self, images: Any, *, apply_exif: bool | None = None
     ) -> Float[np.ndarray, "batch height width channel"]:

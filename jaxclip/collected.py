@@ -12,6 +12,7 @@ from jaxclip.axes import AnyArray
 from jaxclip.config import VisionConfig
 from jaxclip.heads import HeadState
 from jaxclip.moments import Moments
+from jaxclip.shown import by_shapes
 
 
 @jax.tree_util.register_dataclass
@@ -28,6 +29,8 @@ class Collected:
     init: Moments
     class_attn: Moments
     embedding: Moments
+
+    __repr__ = by_shapes
 
     @classmethod
     def zero(cls, config: VisionConfig, *stack: int) -> "Collected":

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxclip.ablation import Ablation, Components, check_labels
 from jaxclip.axes import AnyArray
 from jaxclip.runs import Run
+from jaxclip.shown import numbers, percents, shown
 from jaxclip.sweeps import ablation_means, sweep
 
 BLOCK = 512
@@ -28,6 +29,13 @@ class GroupCounts:
 
     correct: Float[Array, "*sets group"]
     total: Float[Array, "*sets group"]
+
+    def __repr__(self) -> str:
+        """Accuracy overall and of every group, or the shape of a stack of sets."""
+        total = numbers(self.total)
+        if total is None or total.ndim != 1:
+            return f"GroupCounts({shown(self.total)})"
+        return f"GroupCounts({total.sum():g} images, {self.overall:.1%}; groups {percents(np.asarray(self.groups))})"
 
     def __add__(self, other: "GroupCounts") -> "GroupCounts":
         return jax.tree.map(jnp.add, self, other)

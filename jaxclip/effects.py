@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxclip.axes import AnyArray
 from jaxclip.clip import Clip
 from jaxclip.contributions import Contributions
+from jaxclip.shown import by_shapes
 from jaxclip.zeroshot import contrast
 
 
@@ -29,6 +30,8 @@ class Effects:
     mlp: Float[np.ndarray, "layer text"]
     tokens: Float[np.ndarray, "token text"]
     grid: tuple[int, int]
+
+    __repr__ = by_shapes
 
     def map(self) -> Float[np.ndarray, "text row column"]:
         """Patches where they lie in the image."""

@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from jaxclip import ops
 from jaxclip.axes import AnyArray
 from jaxclip.contributions import Constants, Contributions, Readout, Terms, assemble
+from jaxclip.shown import by_shapes
 from jaxclip.vision import VisionTransformer, forward
 
 
@@ -37,6 +38,8 @@ class HeadState:
     mlp: Float[Array, "*batch layer embed"]
     init: Float[Array, "*batch embed"]
     class_attn: Float[Array, "*batch layer embed"]
+
+    __repr__ = by_shapes
 
     def normalized(self) -> "HeadState":
         """Everything divided by the embedding's norm, as in the paper's released code."""

@@ -28,6 +28,11 @@ class Segmented:
     ap_total: float
     n_images: int
 
+    def __repr__(self) -> str:
+        """The metrics themselves."""
+        scores = f"pixel accuracy {self.pixel_accuracy:.2%}, mean IoU {self.mean_iou():.2%}, mean AP {self.mean_ap:.2%}"
+        return f"Segmented({self.n_images} images, {len(self.confusion)} classes: {scores})"
+
     def __add__(self, other: "Segmented") -> "Segmented":
         if self.confusion.shape != other.confusion.shape:
             raise ValueError(

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxclip.axes import AnyArray
 from jaxclip.precision import finite
+from jaxclip.shown import numbers, shown
 
 ROWS = 16
 """Samples squared in one product: the fewer, the less it rounds off. 16 leave 1e-8 of the largest variance."""
@@ -57,6 +58,15 @@ class Moments:
     centre: Pair
     spread: Pair
     basis: Float[Array, "*stack unit embed"] | None = None
+
+    def __repr__(self) -> str:
+        """How many samples, of how many numbers each, in stacks of which shape."""
+        *stack, size = getattr(self.centre.value, "shape", ("?",))
+        counts = numbers(self.count)
+        some = "" if counts is None or not counts.size else f"{counts.min():g} to {counts.max():g} "
+        some = f"{counts.min():g} " if some and counts is not None and counts.min() == counts.max() else some
+        space = "" if self.basis is None else f", in head coordinates of {shown(self.basis)}"
+        return f"Moments(of {some}samples of {size} numbers{f', a stack of {stack}' if stack else ''}{space})"
 
     @classmethod
     def of(

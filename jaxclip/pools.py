@@ -26,6 +26,11 @@ class Pool:
     categories: tuple[str, ...] = ()
     embeddings: Float[np.ndarray, "text embed"] | None = None
 
+    def __repr__(self) -> str:
+        """Its name and size, and what its texts are about."""
+        about = ", ".join(dict.fromkeys(self.categories))
+        return f"Pool({self.name!r}: {len(self.texts)} texts{f' about {about}' if about else ''})"
+
     def about(self, category: str) -> tuple[str, ...]:
         """The texts of one category.
 

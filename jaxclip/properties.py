@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxclip.axes import AnyArray
 from jaxclip.moments import Moments
 from jaxclip.pools import Pool
+from jaxclip.shown import numbers, shown
 from jaxclip.text_span import TextSpan, head_bases
 
 HELD = 0.5
@@ -40,6 +41,13 @@ class PropertyShares:
     basis: Float[Array, "*stack"]
     variance: Float[Array, "*stack"]
     size: Float[Array, "*stack"]
+
+    def __repr__(self) -> str:
+        """The heads it accounts for most of, if these are the shares of a model's heads."""
+        if numbers(self.size) is None or np.ndim(self.size) != 2:
+            return f"PropertyShares(of {shown(self.size)} heads)"
+        best = ", ".join(f"{layer}.{head} {score:.0%}" for layer, head, score in self.ranking()[:5])
+        return f"PropertyShares(of {shown(self.size)} heads; layer.head by score: {best}, ..)"
 
     @property
     def score(self) -> Float[Array, "*stack"]:

@@ -53,6 +53,17 @@ class Run:
     info: dict[str, Any]
     state: State
 
+    def __repr__(self) -> str:
+        """What there is to ask it for."""
+        left = [name for name, there in (("moments", ALL in self.state.moments), ("bank", self.has_bank)) if there]
+        said = [self.info["model"]["name"], ", ".join(left), f"labels: {', '.join(self.label_names) or 'none'}"]
+        return f"Run({str(self.folder)!r}: {self.n_images} images; {'; '.join(said)})"
+
+    @property
+    def has_bank(self) -> bool:
+        """Whether every image's terms are stored."""
+        return (self.folder / BANK).is_dir()
+
     @property
     def config(self) -> ClipConfig:
         return ClipConfig.from_dict(self.info["model"]["config"])

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from jaxclip.axes import AnyArray
+from jaxclip.shown import by_shapes
 from jaxclip.spatial import text_maps
 from jaxclip.zeroshot import contrast
 
@@ -31,6 +32,8 @@ class Segmentation:
 
     labels: Int[Array, "batch row column"]
     scores: Float[Array, "batch class row column"]
+
+    __repr__ = by_shapes
 
 
 def heatmaps(

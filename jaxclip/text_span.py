@@ -24,6 +24,7 @@ from jaxtyping import Array, Float, Int
 from jaxclip.axes import AnyArray
 from jaxclip.moments import Moments
 from jaxclip.precision import finite, in_double
+from jaxclip.shown import numbers, percents, shown
 
 ROUNDING = 1e-13
 """Share of the second moment below which samples in float32 hold nothing but their own rounding."""
@@ -42,6 +43,14 @@ class TextSpan:
     directions: Float[AnyArray, "*stack step embed"]
     explained: Float[AnyArray, "*stack step"]
     mean: Float[AnyArray, "*stack embed"]
+
+    def __repr__(self) -> str:
+        """One basis as its texts' places and the variance they explain so far, a stack as its shape."""
+        indices, explained = numbers(self.indices), numbers(self.explained)
+        if indices is None or explained is None or indices.ndim != 1:
+            return f"TextSpan(indices {shown(self.indices)}, embed {shown(self.mean)})"
+        texts = ", ".join(f"{index:.0f}" for index in indices[:5]) + (", .." if len(indices) > 5 else "")
+        return f"TextSpan({len(indices)} steps: texts {texts} explain {percents(explained)})"
 
     def coefficients(self, samples: Float[AnyArray, "n embed"]) -> Float[Array, "n step"]:
         """How far each sample lies from the mean along each direction."""

@@ -58,7 +58,7 @@ class Debias:
 
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
-        check_least(draws=self.draws, steps=self.steps)
+        check_least(steps=self.steps)
         from jaxclip.classes import run_classes
         from jaxclip.commands.inputs import run_model
         from jaxclip.commands.proposals import Proposals
@@ -73,7 +73,8 @@ class Debias:
         means_run = open_run(self.means_from) if self.means_from else run
         task = run_classes(run, self.label, self.classes, self.templates)
         rows = grouped_rows(run, self.label, self.groups)
-        len(run.bank)  # a run without one says so here
+        if self.draws < 1 or not len(run.bank):
+            raise ValueError(f"at least one set of random heads is needed to compare with; got {self.draws}.")
         asked = (self.property,) if self.property else ()
         proposals = Proposals.of(
             run, asked, heads=self.heads, late=self.late, top=self.top, steps=self.steps, texts=self.texts,

@@ -1,0 +1,31 @@
+"""How results print themselves: arrays by their shapes, and a few numbers where those say most."""
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+
+def by_shapes(self: Any) -> str:
+    """A `__repr__` for dataclasses of arrays: each array as its shape, what is None left out."""
+    parts = (f"{part.name} {shown(getattr(self, part.name))}" for part in fields(self))
+    return f"{type(self).__name__}({', '.join(part for part in parts if not part.endswith(' None'))})"
+
+
+def shown(value: Any) -> str:
+    """An array as its shape, everything else as it is."""
+    return str(list(value.shape)) if hasattr(value, "shape") else repr(value)
+
+
+def numbers(value: Any) -> np.ndarray | None:
+    """What an array holds; None where that is not known, as inside `jax.jit`."""
+    try:
+        return np.asarray(value, np.float64)
+    except (TypeError, ValueError):  # tracers, shapes without values, and what stands in for leaves
+        return None
+
+
+def percents(values: Any, most: int = 5) -> str:
+    """The first few shares of a row."""
+    some = ", ".join(f"{value:.0%}" for value in values[:most])
+    return some + (", .." if len(values) > most else "")
