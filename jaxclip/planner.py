@@ -11,9 +11,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata, util
+from math import prod
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -26,6 +26,7 @@ from jaxclip import sharding
 from jaxclip.collected import Collected
 from jaxclip.config import Compute, VisionConfig
 from jaxclip.hlo import Work, work
+from jaxclip.largest_batch import largest_batch
 from jaxclip.pass_step import step
 from jaxclip.vision import VisionTransformer
 
@@ -36,8 +37,18 @@ Program = Literal["pass", "plain", "full", "head", "token", "layer"]
 PYTHON = "JAXCLIP_PLANNER_PYTHON"
 """Environment variable that names a Python with libtpu."""
 
-TRIES = 8
-"""Programs compiled at most to find the largest batch."""
+Effort = Literal["full", "quick"]
+"""`quick` compiles about five times faster: the same products and collectives in a less clever order, so that
+temporaries take more or less memory than in the program that will run."""
+
+QUICK = {"exec_time_optimization_effort": -1.0}
+"""What that is to the compiler."""
+
+HBM = {"v5e": int(15.75 * 2**30), "v5p": int(95.74 * 2**30), "v6e": int(31.25 * 2**30)}
+"""Bytes of a chip that the compiler lets a program have, as it says when it refuses one. Only guesses rest on them."""
+
+MOST = {"v5e": 256, "v5p": 8960, "v6e": 256}
+"""Chips of the largest slice there is; libtpu itself compiles for any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +64,7 @@ class Plan:
       dtype: weights and activations are multiplied in.
       precision: of float32 products.
       largest: look for the largest batch that fits as well.
+      effort: of the compiler.
     """
 
     chip: Chip = "v5e"
@@ -63,9 +75,10 @@ class Plan:
     dtype: str = "float32"
     precision: str = "highest"
     largest: bool = True
+    effort: Effort = "full"
 
     def __post_init__(self) -> None:
-        for name, choices in (("chip", Chip), ("detail", Program)):
+        for name, choices in (("chip", Chip), ("detail", Program), ("effort", Effort)):
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}; got {getattr(self, name)!r}.")
         if self.batch < 1 or self.model < 1:
@@ -75,6 +88,8 @@ class Plan:
         if len(axes) != wanted or not all(axis.isdigit() and int(axis) for axis in axes):
             example = "2x2x4" if wanted == 3 else "4x4"
             raise ValueError(f"a {self.chip} topology has {wanted} axes, such as {example}; got {self.topology!r}.")
+        if (n := prod(map(int, axes))) > MOST[self.chip]:
+            raise ValueError(f"a {self.chip} slice has at most {MOST[self.chip]} chips; {self.topology} is {n}.")
 
 
 def lower(config: VisionConfig, plan: Plan, mesh: Mesh) -> jax.stages.Lowered:
@@ -132,43 +147,9 @@ def make(config: VisionConfig, plan: Plan) -> dict[str, Any]:
                 held[batch] = tried["memory"]["peak"] if tried["fits"] else None
             return held[batch]
 
-        fits, does_not = largest_batch(peak, plan.batch, mesh.shape[sharding.DATA])
+        fits, does_not = largest_batch(peak, plan.batch, mesh.shape[sharding.DATA], HBM[plan.chip])
         answer["largest_batch"] = {"fits": fits, "does_not": does_not}
     return answer
-
-
-def largest_batch(
-    peak: Callable[[int], int | None], start: int, unit: int, tries: int = TRIES
-) -> tuple[int | None, int | None]:
-    """The largest batch that fits, to a sixteenth of itself or one `unit`, in at most `tries` compilations.
-
-    Args:
-      peak: bytes of a batch, None where it does not fit.
-      start: where to begin; a multiple of `unit`.
-      unit: batches are multiples of it.
-
-    Returns:
-      The largest found to fit and the smallest found not to; None where there is none.
-    """
-    fits: int | None = None
-    fails: int | None = None
-    guess = start
-    for _ in range(tries):
-        if peak(guess) is None:
-            fails = guess
-        else:
-            fits = guess
-        if fails is None:
-            guess = 4 * fits
-        elif fits is None:
-            guess = fails // 4 // unit * unit
-        else:
-            guess = (fits + fails) // 2 // unit * unit
-        if guess < unit and fits is None:
-            guess = unit
-        if guess in (fits, fails) or (fits and fails and fails - fits <= max(unit, fits // 16)):
-            break
-    return fits, fails
 
 
 def ask(config: VisionConfig, plan: Plan, python: str | Path | None = None) -> dict[str, Any]:
@@ -187,8 +168,10 @@ def ask(config: VisionConfig, plan: Plan, python: str | Path | None = None) -> d
     with tempfile.TemporaryDirectory() as folder:
         question, answer = Path(folder) / "question.json", Path(folder) / "answer.json"
         question.write_text(json.dumps({"config": asdict(config), "plan": asdict(plan)}))
-        # The metadata server of a cloud machine is asked for the slice this process is on; it is on none.
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "PYTHONPATH": folder}
+        # libtpu asks a cloud machine's metadata server for the slice this process is on, and locks its chips against
+        # other processes; this one is on none and holds none.
+        apart = {"JAX_PLATFORMS": "cpu", "TPU_SKIP_MDS_QUERY": "1", "ALLOW_MULTIPLE_LIBTPU_LOAD": "1"}
+        environment = os.environ | apart | {"PYTHONPATH": folder}
         # This package alone, and nothing that is installed beside it.
         (Path(folder) / "jaxclip").symlink_to(Path(__file__).resolve().parent, target_is_directory=True)
         done = subprocess.run(
@@ -210,7 +193,10 @@ def python_with_libtpu(python: str | Path | None = None) -> str:
       FileNotFoundError: it has no libtpu, or does not exist.
     """
     chosen = str(python or os.environ.get(PYTHON) or "")
-    how = f"make one with `sh tpu/planner_env.sh FOLDER` and pass --python FOLDER/bin/python, or set {PYTHON} to it."
+    how = (
+        f"make one with `sh tpu/planner_env.sh FOLDER` (jax[tpu], flax, einops and jaxtyping) and pass "
+        f"--python FOLDER/bin/python, or set {PYTHON} to it."
+    )
     if not chosen:
         if util.find_spec("libtpu") is None:
             raise FileNotFoundError(f"the planner needs a Python of its own with libtpu, which this one lacks; {how}")
@@ -228,11 +214,15 @@ def python_with_libtpu(python: str | Path | None = None) -> str:
 def _slice(plan: Plan) -> Mesh:
     from jax.experimental import topologies
 
+    # One chip is a host of its own; libtpu takes every host to hold four unless told.
+    single = {"chips_per_host_bounds": (1, 1, 1)} if set(plan.topology.split("x")) == {"1"} else {}
     try:
-        devices = topologies.get_topology_desc(f"{plan.chip}:{plan.topology}", "tpu").devices
+        devices = topologies.get_topology_desc(f"{plan.chip}:{plan.topology}", "tpu", **single).devices
     except Exception as error:
         said = " ".join(str(error).split())
-        raise ValueError(f"{plan.chip} has no topology {plan.topology}; pass another. libtpu says: {said}") from error
+        known = "INVALID_ARGUMENT" in said
+        what = f"{plan.chip} has no topology {plan.topology}; pass another" if known else "libtpu does not start"
+        raise ValueError(f"{what}. libtpu says: {said}") from error
     if len(devices) % plan.model:
         raise ValueError(f"model={plan.model} must divide the {len(devices)} devices of {plan.chip} {plan.topology}.")
     return sharding.make_mesh(len(devices) // plan.model, plan.model, devices)
@@ -241,7 +231,7 @@ def _slice(plan: Plan) -> Mesh:
 def _compiled(config: VisionConfig, plan: Plan, mesh: Mesh) -> dict[str, Any]:
     lowered = lower(config, plan, mesh)
     try:
-        compiled = lowered.compile()
+        compiled = lowered.compile(compiler_options=QUICK if plan.effort == "quick" else None)
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise

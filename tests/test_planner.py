@@ -5,6 +5,7 @@ import subprocess
 import sys
 from dataclasses import asdict
 from math import prod
+from pathlib import Path
 
 import jax
 import pytest
@@ -14,6 +15,7 @@ from jaxclip import hlo, planner
 from jaxclip.cli import main
 from jaxclip.collected import Collected
 from jaxclip.hlo_text import Shape, n_bytes, shapes_in
+from jaxclip.largest_batch import largest_batch
 
 LAYERS, BATCH, WIDTH, NEURONS = 5, 32, 16, 64
 PROGRAMS = """
@@ -163,16 +165,18 @@ def test_types_and_what_is_no_program():
         hlo.work("nothing")
 
 
-@pytest.mark.parametrize("limit", [3, 16, 100, 1000, 5000])
-def test_the_largest_batch_is_found_between_one_that_fits_and_one_that_does_not(limit):
+@pytest.mark.parametrize("guessed", [0.5, 1, 1.3], ids=["limit too low", "limit right", "limit too high"])
+@pytest.mark.parametrize("limit", [3, 16, 100, 1000, 5000, 10**6])
+def test_the_largest_batch_is_found_between_one_that_fits_and_one_that_does_not(limit, guessed):
     tried = []
 
     def peak(batch):
         tried.append(batch)
-        return batch if batch <= limit else None
+        return 10**6 + batch**2 + 100 * batch if batch <= limit else None
 
-    fits, fails = planner.largest_batch(peak, 256, 4, tries=12)
-    assert len(tried) <= 12
+    there = 10**6 + limit**2 + 100 * limit
+    fits, fails = largest_batch(peak, 256, 4, int(guessed * there), tries=12)
+    assert len(tried) == len(set(tried))
     assert all(batch % 4 == 0 for batch in tried)
     assert fails > limit
     if limit < 4:
@@ -182,11 +186,24 @@ def test_the_largest_batch_is_found_between_one_that_fits_and_one_that_does_not(
     assert fails - fits <= max(4, fits // 16)
 
 
+def test_a_straight_line_is_followed_to_its_end():
+    tried = []
+
+    def peak(batch):
+        tried.append(batch)
+        return 500 + 3 * batch if batch <= 10_000 else None
+
+    fits, fails = largest_batch(peak, 256, 8, 500 + 3 * 10_000)
+    assert (fits, len(tried)) == (10_000, 4)
+    assert fails == 10_000 + 8 * (10_000 // 8 // 16)
+
+
 def test_a_question_without_an_answer_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys, unchecked):
     for change, message in (
         ({"chip": "v5p"}, "3 axes, such as 2x2x4"), ({"topology": "4xx"}, "2 axes, such as 4x4"),
+        ({"topology": "64x64"}, "at most 256 chips; 64x64 is 4096"),
         ({"batch": 0}, "at least 1"), ({"model": 0}, "at least 1"), ({"chip": "v1"}, "chip must be one of v5e"),
-        ({"detail": "all"}, "detail must be one of pass"),
+        ({"detail": "all"}, "detail must be one of pass"), ({"effort": "some"}, "effort must be one of full, quick"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
             planner.Plan(**change)
@@ -205,16 +222,20 @@ def test_a_question_without_an_answer_is_refused_before_anything_runs(tmp_path, 
 
 @pytest.fixture(scope="module")
 def python():
-    """A Python that has libtpu."""
+    """A Python that has libtpu: the one that JAXCLIP_PLANNER_PYTHON names, or planner_env/ in the checkout."""
+    made = Path(__file__).resolve().parents[1] / "planner_env" / "bin" / "python"
     try:
-        return planner.python_with_libtpu()
+        return planner.python_with_libtpu(os.environ.get(planner.PYTHON) or (made if made.exists() else None))
     except FileNotFoundError:
-        pytest.skip(f"needs libtpu in a Python that {planner.PYTHON} names (tpu/planner_env.sh makes one)")
+        pytest.skip(
+            f"needs libtpu: `sh tpu/planner_env.sh planner_env`, or {planner.PYTHON} names a Python that has it"
+        )
 
 
 def test_on_a_tpu_slice_only_sums_of_moments_cross_devices(python):
     config = towers.vision().config
-    answer = planner.ask(config, planner.Plan(batch=64, topology="2x4", largest=False), python)
+    question = planner.Plan(batch=64, topology="2x4", largest=False, effort="quick")
+    answer = planner.ask(config, question, python)
     assert answer["fits"]
     assert answer["devices"] == 8
     assert {one["kind"] for one in answer["collectives"]} == {"all-reduce"}
@@ -225,4 +246,25 @@ def test_on_a_tpu_slice_only_sums_of_moments_cross_devices(python):
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(towers.params(towers.vision())))
     assert answer["memory"]["arguments"] > weights + moments
     assert answer["flops"] > 8 * config.n_layers * 2 * prod((config.n_tokens, config.width, 4 * config.width))
-    assert answer["question"] == asdict(planner.Plan(batch=64, topology="2x4", largest=False))
+    assert answer["question"] == asdict(question)
+
+
+def test_heads_and_neurons_in_two_parts_cross_in_every_layer(python):
+    config = towers.vision().config
+    question = planner.Plan(batch=64, topology="2x4", model=2, detail="plain", largest=False, effort="quick")
+    found = planner.ask(config, question, python)["collectives"]
+    inside = [one for one in found if one["devices"] == 2 and one["kind"] == "all-reduce"]
+    assert sum(one["times"] for one in inside) >= config.n_layers
+    assert max(one["bytes"] for one in inside) >= 64 // 4 * config.n_tokens * config.width * 4
+
+
+def test_what_libtpu_or_the_slice_refuses_is_one_line(python):
+    config = towers.vision().config
+    for change, message in (
+        ({"topology": "3x5"}, "v5e has no topology 3x5; pass another"),
+        ({"batch": 63}, "a batch of 63 cannot be split over 8 devices; pass batch=64"),
+        ({"model": 3}, "model=3 must divide the 8 devices"), ({"model": 8}, "cannot both be split in 8"),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match=message) as refused:
+            planner.ask(config, planner.Plan(**{"topology": "2x4", "batch": 64, "largest": False} | change), python)
+        assert "\n" not in str(refused.value)

@@ -35,6 +35,8 @@ class Plan:
     """Of float32 products."""
     largest: bool = True
     """Look for the largest batch that fits as well, which compiles the program several times."""
+    effort: Literal["full", "quick"] = "full"
+    """Of the compiler: quick takes a fifth of the time, and memory is then an estimate."""
     python: Path | None = None
     """A Python with libtpu, which tpu/planner_env.sh makes; by default that of JAXCLIP_PLANNER_PYTHON, or this one."""
     out: Path | None = None
@@ -49,7 +51,7 @@ class Plan:
 
         question = planner.Plan(
             chip=self.chip, topology=self.topology, batch=self.batch, detail=self.detail, model=self.model_axis,
-            dtype=self.dtype, precision=self.precision, largest=self.largest,
+            dtype=self.dtype, precision=self.precision, largest=self.largest, effort=self.effort,
         )  # fmt: skip
         planner.python_with_libtpu(self.python)
         with stages("plan") as at:
