@@ -43,7 +43,7 @@ def show(browser, tmp_path):
         files.append((tmp_path / f"report{len(files)}.html").as_uri())
         Path(files[-1].removeprefix("file://")).write_text(html, encoding="utf-8")
         tab = browser.new_page(viewport={"width": 1100, "height": 800})
-        tab.set_default_timeout(60_000)
+        tab.set_default_timeout(20_000)
         tab.on("console", lambda message: said.append(message.text))
         tab.on("pageerror", lambda error: said.append(str(error)))
         tab.on("request", lambda request: request.url.startswith("data:") or asked.append(request.url))

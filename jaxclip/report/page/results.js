@@ -73,7 +73,7 @@ function resultSection(one, place, at, whole) {
     facts.length > 0 && h("dl", {class: "facts"}, facts.map(([name, value]) => fact(name, value))),
     one.figures.length ? h("div", {class: "figures"}, one.figures.map((figure) => h("figure", null, h("img", {src: safe(figure.picture), alt: `${worded(figure.name)}: the numbers are in the tables`, loading: "lazy"}), h("figcaption", null, worded(figure.name))))) : null,
     known?.table(one.data),
-    whole ? h("section", null, known && h("h2", null, "Everything it wrote"), nested(null, one.data, 0)) : known ? h("p", null, h("a", {href: `#/${at}/results/${place}`}, "Everything it wrote", h("span", {class: "visually-hidden"}, `: ${cellOf(one.name)}`))) : nested(null, one.data, 0));
+    whole ? h("section", null, known && h("h2", null, "Everything it wrote"), nested(null, one.data, 0)) : known ? h("p", null, h("a", {href: `#/${at}/results/${place}`, "aria-label": `Everything it wrote: ${one.name}`}, "Everything it wrote")) : nested(null, one.data, 0));
 }
 
 function resultsPage(results, at, place) {
