@@ -8,13 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from jaxclip.strict_json import parse_json
+
 from .tensors import CheckpointError, LazyTensor, as_dtype
 
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
-MAX_HEADER = 100_000_000  # the format's own limit, in bytes
+MAX_AXES = 16
+MAX_HEADER = 16 * 2**20  # bytes; the largest CLIPs take a few hundred kB, and parsed JSON ten times its length
 
 
 def open_safetensors(path: Path) -> dict[str, LazyTensor]:
@@ -57,8 +60,8 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
 
 def _parse(path: Path, text: bytes) -> dict[str, Any]:
     try:
-        header = json.loads(text.decode("utf-8"), object_pairs_hook=_no_twins)
-    except (ValueError, RecursionError) as error:
+        header = parse_json(text)
+    except ValueError as error:
         raise _broken(path, f"its header is not JSON ({error})") from error
     if not isinstance(header, dict):
         raise _broken(path, "its header is not a table of tensors")
@@ -66,24 +69,19 @@ def _parse(path: Path, text: bytes) -> dict[str, Any]:
     return header
 
 
-def _no_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    table = dict(pairs)
-    if len(table) != len(pairs):
-        raise ValueError("a name occurs twice")
-    return table
-
-
 def _tensor(path: Path, name: str, fields: Any, start: int) -> LazyTensor:
     try:
         dtype, shape, (begin, end) = fields["dtype"], tuple(fields["shape"]), fields["data_offsets"]
     except (KeyError, TypeError, ValueError) as error:
-        raise _broken(path, f"{name!r} lacks dtype, shape or data_offsets") from error
-    if dtype not in DTYPES:
-        raise _broken(path, f"{name!r} has dtype {dtype!r}; known are {', '.join(DTYPES)}")
+        raise _broken(path, f"{name[:80]!r} lacks dtype, shape or data_offsets") from error
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise _broken(path, f"{name[:80]!r} has dtype {str(dtype)[:80]!r}; known are {', '.join(DTYPES)}")
+    if len(shape) > MAX_AXES:
+        raise _broken(path, f"{name[:80]!r} has {len(shape)} axes")
     if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
-        raise _broken(path, f"{name!r} has a shape or offsets that are not counts")
+        raise _broken(path, f"{name[:80]!r} has a shape or offsets that are not counts")
     if end - begin != prod(shape) * as_dtype(DTYPES[dtype]).itemsize:
-        raise _broken(path, f"{name!r} of shape {list(shape)} and dtype {dtype} cannot take {end - begin} bytes")
+        raise _broken(path, f"{name[:80]!r} of shape {list(shape)} and dtype {dtype} cannot take {end - begin} bytes")
     return LazyTensor(path, start + begin, DTYPES[dtype], shape)
 
 
@@ -92,7 +90,7 @@ def _check_layout(path: Path, tensors: dict[str, LazyTensor], start: int, size: 
     at = start
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].offset, prod(item[1].shape))):
         if tensor.offset != at:
-            raise _broken(path, f"{name!r} {'overlaps its neighbour' if tensor.offset < at else 'leaves a hole'}")
+            raise _broken(path, f"{name[:80]!r} {'overlaps its neighbour' if tensor.offset < at else 'leaves a hole'}")
         at += prod(tensor.shape) * as_dtype(tensor.dtype).itemsize
     if at != size:
         raise _broken(path, f"its tensors end at byte {at} of a file of {size}")

@@ -15,7 +15,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
+REVISION = re.compile(r"\w[\w-]*([./]\w[\w-]*)*", re.ASCII)
 UNREACHABLE = (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError, TimeoutError)
 
 
@@ -25,11 +26,15 @@ class Repository:
     After the first file all others come from the same commit, so a repository that changes meanwhile cannot be mixed.
     """
 
-    def __init__(self, name: str, revision: str | None = None) -> None:
+    def __init__(self, name: str, revision: str | None = None, *, offline: bool = False) -> None:
+        """
+        Args:
+          offline: only what the cache holds; for names that stand in a file and were not typed by anybody.
+        """
         self.name = name
         self.revision = revision
         self._commit: str | None = None
-        self._reachable = True
+        self._reachable = not offline
 
     def file(self, *names: str) -> Path:
         """The first of `names` that the repository has, from the cache or downloaded into it.
@@ -90,7 +95,9 @@ class Repository:
         return self._commit
 
 
-def parse_repository(text: str) -> Repository | None:
+def parse_repository(text: str, *, offline: bool = False) -> Repository | None:
     """`org/repo` or `org/repo@revision`, or None."""
     name, _, revision = text.partition("@")
-    return Repository(name, revision or None) if REPOSITORY.fullmatch(name) else None
+    if not REPOSITORY.fullmatch(name) or (revision and not REVISION.fullmatch(revision)):
+        return None
+    return Repository(name, revision or None, offline=offline)

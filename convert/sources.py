@@ -1,10 +1,11 @@
 """Any checkpoint -> named, unread tensors and whatever its own files say about it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
+
+from jaxclip.strict_json import parse_json
 
 from .headers import open_safetensors
 from .hub import Repository, parse_repository
@@ -19,7 +20,7 @@ HF_WEIGHTS = (
     "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"
 )  # fmt: skip
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-MAX_JSON = 64 * 2**20
+MAX_JSON = 16 * 2**20
 
 
 @runtime_checkable
@@ -174,7 +175,7 @@ def _shards(index: Path, home: Files | None = None) -> tuple[Path, ...]:
     paths = []
     for name in sorted({str(name) for name in table.values()}):
         if Path(name).name != name or Path(name).suffix not in WEIGHT_SUFFIXES:
-            raise CheckpointError(f"{index.name} points at {name!r}, which is not a weight file beside it.")
+            raise CheckpointError(f"{index.name} points at {name[:100]!r}, which is not a weight file beside it.")
         path = home.find(name)
         if path is None:
             raise FileNotFoundError(f"{home.name} lacks {name}, which {index.name} names; download it.")
@@ -242,9 +243,9 @@ def read_json(path: Path) -> dict[str, Any]:
     if path.stat().st_size > MAX_JSON:
         raise CheckpointError(f"{path.name} is {path.stat().st_size} bytes; expected a short description of a model.")
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"{path.name} is not JSON ({error}); download it again.") from error
+        fields = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{path.name} is not JSON ({error!s:.200}); download it again.") from error
     if not isinstance(fields, dict):
         raise CheckpointError(f"{path.name} must hold a JSON object; got {type(fields).__name__}.")
     return fields

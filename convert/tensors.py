@@ -41,7 +41,12 @@ class LazyTensor:
           CheckpointError: the file ends before the array does.
         """
         dtype = as_dtype(self.dtype)
-        flat = np.empty(span(self.shape, self.strides), dtype)
+        try:
+            flat = np.empty(span(self.shape, self.strides), dtype)
+        except MemoryError as error:
+            raise CheckpointError(
+                f"{self.path.name} has a tensor of {list(self.shape)}, too large for memory."
+            ) from error
         with self.path.open("rb", buffering=0) as file:
             file.seek(self.offset)
             _fill(file, flat, self.path)

@@ -7,8 +7,9 @@ from typing import Any
 from jaxclip.checkpoint import TOKENIZER_FILES, TokenizerSource
 from jaxclip.config import ClipConfig
 
-from .hub import parse_repository
+from .hub import Repository, parse_repository
 from .sources import Files, Source
+from .tensors import CheckpointError
 
 CLIP_VOCABULARY = 49408
 ESSENTIAL = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model")
@@ -24,7 +25,12 @@ def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, An
         return TokenizerSource(kind="missing", why=config.text_missing or "there is no text tower")
     text_cfg = text_cfg or {}
     named = text_cfg.get("hf_tokenizer_name")
-    options = dict(text_cfg.get("tokenizer_kwargs") or {})
+    if named is not None and not isinstance(named, str):
+        raise CheckpointError(f"text_cfg.hf_tokenizer_name must be a name; got {str(named)[:80]}.")
+    options = text_cfg.get("tokenizer_kwargs") or {}
+    if not isinstance(options, Mapping):
+        raise CheckpointError(f"text_cfg.tokenizer_kwargs must be a JSON object; got {str(options)[:80]}.")
+    options = dict(options)
     if text_cfg.get("tokenizer_mode"):
         options["tokenizer_mode"] = text_cfg["tokenizer_mode"]
     if text_cfg.get("tokenizer_type") or text_cfg.get("tiktoken_name"):
@@ -37,15 +43,18 @@ def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, An
     folder = _with_files(source.home)
     if folder is not None:
         return TokenizerSource(kind="own", folder=folder, options=options, why=f"files of {source.label}")
-    repository = parse_repository(named) if named else None
-    if repository is None and named and "/" not in named:
-        repository = parse_repository(f"{CANONICAL.get(named, named)}")
+    # A file that lies here may not send anybody to the network: the name counts only where the cache knows it.
+    asked = isinstance(source.home, Repository)
+    repository = parse_repository(CANONICAL.get(named, named), offline=not asked) if named else None
     folder = _with_files(repository) if repository else None
     if folder is not None:
         return TokenizerSource(kind="own", folder=folder, options=options, why=f"files of {named}")
     if named is None and config.text.vocab_size == CLIP_VOCABULARY:
         return TokenizerSource(kind="clip", options=options, why="CLIP's own vocabulary of 49,408")
-    wanted = f"the tokenizer {named} could not be fetched" if named else "it brings no tokenizer"
+    wanted = "it brings no tokenizer"
+    if named:
+        fetch = "could not be fetched" if asked else f"is not in the cache: run `hf download {named}`"
+        wanted = f"its tokenizer {named} {fetch}"
     why = f"{wanted}, and its vocabulary of {config.text.vocab_size} is not CLIP's"
     return TokenizerSource(kind="missing", options=options, why=why)
 

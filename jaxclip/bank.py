@@ -208,8 +208,9 @@ def _cut_short(path: Path, lost: int) -> str:
 
 
 def label_path(kind: str) -> str:
-    """Where labels of a kind lie; a kind may be called anything."""
-    return f"labels/{quote(kind, safe='')}"
+    """Where labels of a kind lie; a kind may be called anything, and neither "" nor ".." is another folder."""
+    name = quote(kind, safe="")
+    return f"labels/{name if name.strip('.') else name.replace('.', '%2E') or '%'}"
 
 
 def _create(path: Path, shape: tuple[int, ...], dtype: str, block: int) -> Any:

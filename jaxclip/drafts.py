@@ -13,6 +13,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from jaxclip.checksums import changed, checksums
+from jaxclip.strict_json import parse_json
 
 MANIFEST = "manifest.json"
 SPARE = 64 * 2**20  # bytes of disk that a save needs beside what it counted
@@ -159,7 +160,7 @@ def read_json(path: Path) -> dict[str, Any]:
       ValueError: the file is no JSON object.
     """
     try:
-        fields = json.loads(path.read_text(encoding="utf-8"))
+        fields = parse_json(path.read_bytes())
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error}); convert the checkpoint again.") from error
     if not isinstance(fields, dict):

@@ -103,10 +103,11 @@ def _array(path: Path) -> Float[np.ndarray, "text embed"]:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}; it should hold one embedding a row.")
     try:
-        array = np.load(path, allow_pickle=False)
-    except (ValueError, EOFError) as error:
-        raise ValueError(f"{path} is no NumPy array ({error}).") from error
-    if not isinstance(array, np.ndarray) or array.ndim != 2 or not len(array) or array.dtype.kind != "f":
+        # Mapped first: NumPy makes room for what the header declares, and a mapping cannot be longer than the file.
+        array = np.array(np.lib.format.open_memmap(path, mode="r"))
+    except Exception as error:  # NumPy parses the header as Python, and raises what that may raise
+        raise ValueError(f"{path} is no NumPy array ({error!s:.200}).") from error
+    if array.ndim != 2 or not len(array) or array.dtype.kind != "f":
         raise ValueError(f"{path} must hold an array [text, embed] of floating-point numbers, at least one text.")
     norms = np.linalg.norm(array.astype(np.float64), axis=1)
     if wrong := np.flatnonzero(~(np.isfinite(norms) & (norms > 0))).tolist():

@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from jaxclip.data.classes import class_words
+from jaxclip.data.files import read_text
 from jaxclip.data.source import Example, digest
 
 SIDE, PIXELS = 32, 3 * 32 * 32
@@ -82,7 +83,7 @@ def _names(path: Path, data: str) -> tuple[str, ...]:
     """From the data set's own list where it lies beside the images; it says which number is which class."""
     if not path.is_file():
         return tuple(class_words(data))
-    names = tuple(path.read_text(encoding="utf-8").split())
+    names = tuple(read_text(path).split())
     if sorted(names) != sorted(class_words(data)):
         raise ValueError(f"{path} must name the {len(class_words(data))} classes of {data}; got {len(names)} names.")
     return names

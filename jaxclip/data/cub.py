@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from jaxclip.data.classes import readable
-from jaxclip.data.files import Files
+from jaxclip.data.files import Files, read_text
 from jaxclip.data.source import Labels
 
 
@@ -52,10 +52,7 @@ def _pairs(path: Path) -> Mapping[str, str]:
     """Id -> the rest of its line."""
     if not path.is_file():
         raise FileNotFoundError(f"{path} is missing; pass the folder that holds {', '.join(Cub.FILES)}.")
-    try:
-        lines = [line.split(None, 1) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text (byte {error.start}); unpack the data set again.") from error
+    lines = [line.split(None, 1) for line in read_text(path).splitlines() if line.strip()]
     if not lines or any(len(line) != 2 for line in lines):
         raise ValueError(f"{path} must hold an id and a value on every line.")
     found = {key: value.strip() for key, value in lines}

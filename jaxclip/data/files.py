@@ -25,6 +25,8 @@ class Files:
     def __init__(self, root: Path, files: Sequence[str], labels: Mapping[str, Labels], n_other: int = 0):
         if not files:
             raise ValueError(f"{root} holds no images; pass a folder or a list with at least one.")
+        if wrong := next((name for name in files if not _is_text(name)), None):
+            raise ValueError(f"{root} holds a file whose name is not UTF-8: {wrong!r}; rename it.")
         self.root, self.files, self.n_other = root, tuple(files), n_other
         self._labels = dict(labels)
         self.label_names = {kind: label.names for kind, label in self._labels.items()}
@@ -157,13 +159,17 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
     """Header and rows of a .csv or .tsv file.
 
     Raises:
-      ValueError: no header, or rows of another length.
+      ValueError: no header, a column twice, or rows of another length.
     """
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with _opened(path) as file:
+    with io.StringIO(read_text(path), newline="") as file:
         reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
-        header = [name.strip() for name in reader.fieldnames or ()]
-        rows = list(reader)
+        try:
+            header, rows = [name.strip() for name in reader.fieldnames or ()], list(reader)
+        except csv.Error as error:  # a field of more than 131,072 characters, which is no path and no label
+            raise ValueError(f"{path}, line {reader.line_num}, is no table of paths and labels ({error}).") from error
+    if twice := {name for name in header if header.count(name) > 1}:
+        raise ValueError(f"{path} has the column {min(twice)!r} more than once; remove one.")
     for number, row in enumerate(rows, 2):
         if None in row or None in row.values():
             raise ValueError(f"{path}, row {number}, has another number of columns than the header's {len(header)}.")
@@ -171,8 +177,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
 
 
 def _read_text(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    with _opened(path) as file:
-        lines = [line.strip() for line in file if line.strip()]
+    lines = [line.strip() for line in read_text(path).split("\n") if line.strip()]
     pairs = [_path_and_label(path.parent, line) for line in lines]
     if not any(label for _, label in pairs):
         return ["path"], [{"path": name} for name, _ in pairs]
@@ -184,18 +189,22 @@ def _path_and_label(folder: Path, line: str) -> tuple[str, str]:
         name, label = line.split("\t", 1)
         return name.strip(), label.strip()
     name, _, last = line.rpartition(" ")
-    is_label = name and last.removeprefix("-").isdigit() and not (folder / line).exists()
+    is_label = name and last.removeprefix("-").isdigit() and _stamp(folder / line) is None
     return (name.strip(), last) if is_label else (line, "")
 
 
-def _opened(path: Path) -> Any:
+def read_text(path: Path) -> str:
+    """A text file in UTF-8.
+
+    Raises:
+      ValueError: it is no such text.
+    """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8."
         ) from error
-    return io.StringIO(text, newline="")
 
 
 def _binary(path: Path, column: str, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
@@ -204,9 +213,14 @@ def _binary(path: Path, column: str, rows: Sequence[Mapping[str, str]]) -> np.nd
     return np.array([int(row[column]) for row in rows], np.int32)
 
 
+def _is_text(name: str) -> bool:
+    """Whether results can be written about it: bytes that are no UTF-8 are half characters in Python."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in name)
+
+
 def _stamp(path: Path) -> list[int] | None:
     try:
         status = path.stat()
-    except OSError:
+    except (OSError, ValueError):  # no such file, or no such name: too long, or with a zero byte
         return None
     return [status.st_size, status.st_mtime_ns]

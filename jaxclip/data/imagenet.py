@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from jaxclip.data.classes import class_words, imagenet_own
-from jaxclip.data.files import ClassFolders, Files, images_below, read_table, subfolders
+from jaxclip.data.files import ClassFolders, Files, images_below, read_table, read_text, subfolders
+from jaxclip.data.matlab import read_matlab
 from jaxclip.data.source import Labels
 
 
@@ -59,7 +60,7 @@ def shown(ids: Sequence[str], titles: Mapping[str, str]) -> tuple[str, ...]:
 def synset_titles(root: Path) -> dict[str, str]:
     """WordNet id -> words, from LOC_synset_mapping.txt nearby; empty if there is none."""
     path = _nearby(root, "LOC_synset_mapping.txt")
-    lines = path.read_text(encoding="utf-8").splitlines() if path else []
+    lines = read_text(path).splitlines() if path else []
     return dict(line.strip().split(" ", 1) for line in lines if " " in line.strip())
 
 
@@ -75,6 +76,8 @@ def _solution(root: Path) -> dict[str, str] | None:
     header, rows = read_table(path)
     if not {"ImageId", "PredictionString"} <= set(header):
         raise ValueError(f"{path} must have the columns ImageId and PredictionString; got {', '.join(header)}.")
+    if empty := [row["ImageId"] for row in rows if not row["PredictionString"].strip()]:
+        raise ValueError(f"{path} has no label for {empty[0]}; download it again.")
     return {row["ImageId"]: row["PredictionString"].split()[0] for row in rows}
 
 
@@ -82,10 +85,12 @@ def _devkit(root: Path) -> dict[str, str] | None:
     truth, meta = (_nearby(root, name) for name in ("ILSVRC2012_validation_ground_truth.txt", "meta.mat"))
     if truth is None or meta is None:
         return None
-    from scipy.io import loadmat  # comes with JAX
-
-    synsets = loadmat(meta, squeeze_me=True)["synsets"]
-    ids = {int(number): str(wordnet) for number, wordnet in zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)}
-    # Line i belongs to the image whose name carries the number i.
-    numbers = enumerate(truth.read_text().split(), 1)
-    return {f"ILSVRC2012_val_{number:08d}": ids[int(value)] for number, value in numbers}
+    synsets = read_matlab(meta, "synsets")
+    try:
+        numbers = zip(synsets["ILSVRC2012_ID"], synsets["WNID"], strict=True)
+        ids = {int(number): str(wordnet) for number, wordnet in numbers}
+        # Line i belongs to the image whose name carries the number i.
+        lines = enumerate(read_text(truth).split(), 1)
+        return {f"ILSVRC2012_val_{number:08d}": ids[int(value)] for number, value in lines}
+    except (KeyError, IndexError, TypeError, ValueError) as error:
+        raise ValueError(f"{meta} and {truth} are not those of the development kit ({error!s:.200}).") from error

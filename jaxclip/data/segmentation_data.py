@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from PIL import Image
 
-from jaxclip.data.files import images_below, subfolders
+from jaxclip.data.files import images_below, read_text, subfolders
 from jaxclip.data.mask_files import read_mask
 from jaxclip.data.tfds_source import PREPARED, TfdsSource
 from jaxclip.image_files import open_image
@@ -85,7 +85,9 @@ class ImageNetSegmentation:
         try:
             self._file = h5py.File(path, "r")
             self._images, self._masks = self._file["value/img"], self._file["value/gt"]
-        except (OSError, KeyError) as error:
+            if {array.dtype.kind for array in (self._images, self._masks)} != {"O"}:
+                raise ValueError("they must be arrays of references")
+        except Exception as error:  # HDF5 raises whatever comes up
             raise ValueError(
                 f"{path} must be HDF5 with value/img and value/gt, as gtsegs_ijcv.mat is: {error}"
             ) from error
@@ -94,9 +96,22 @@ class ImageNetSegmentation:
         return len(self._images)
 
     def __getitem__(self, index: int) -> Masked:
-        pixels = np.asarray(self._file[self._images[index, 0]]).T
-        mask = np.asarray(self._file[self._file[self._masks[index, 0]][0, 0]]).T
-        return checked(f"{index:05d}", Image.fromarray(pixels).convert("RGB"), mask.astype(np.int32))
+        name = f"{index:05d}"
+        try:
+            pixels = self._array(self._images[index, 0], 3).T
+            mask = self._array(self._file[self._masks[index, 0]][0, 0], 2).T
+            return checked(name, Image.fromarray(pixels).convert("RGB"), mask.astype(np.int32))
+        except Exception as error:  # HDF5 raises whatever comes up
+            raise ValueError(f"{name} of {self._file.filename} cannot be read: {error}") from error
+
+    def _array(self, reference: Any, rank: int) -> np.ndarray:
+        """Pixels that lie in this file, and no more of them than a picture may have."""
+        held = self._file[reference]
+        if held.is_virtual or held.external:
+            raise ValueError("its pixels lie in another file")
+        if held.ndim != rank or held.dtype.kind not in "uibf" or held.size > 3 * (Image.MAX_IMAGE_PIXELS or held.size):
+            raise ValueError(f"expected pixels with {rank} axes; got {held.dtype} {list(held.shape)}")
+        return np.asarray(held)
 
 
 class TfdsMasks(TfdsSource):
@@ -121,7 +136,7 @@ class TfdsMasks(TfdsSource):
         self.class_names = self._class_names(features)
 
     def __getitem__(self, index: int) -> Masked:  # type: ignore[override]
-        record = self._records[index]
+        record = self.record(index)
         name = f"{self.split}_{index:06d}"
         if self._file_name:
             name = record[self._file_name].decode(errors="replace")
@@ -252,5 +267,5 @@ def _voc(path: Path, split: str | None) -> MaskFolders:
         if not listed.is_file():
             there = ", ".join(sorted(file.stem for file in listed.parent.glob("*.txt"))) or "none"
             raise ValueError(f"{path} has no split {split!r} in ImageSets/Segmentation; it has {there}.")
-        stems = listed.read_text(encoding="utf-8").split()
+        stems = read_text(listed).split()
     return MaskFolders(_pictures(path / "JPEGImages", stems), masks, VOC_CLASSES)

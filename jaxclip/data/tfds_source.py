@@ -1,10 +1,25 @@
 """Data sets of tensorflow-datasets, read without TensorFlow: by name or from a folder that holds a prepared one."""
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from jaxclip.data.source import UNLABELLED, Example, digest
+from jaxclip.strict_json import parse_json
 
+FEATURES = frozenset(
+    f"tensorflow_datasets.core.features.{name}"
+    for name in (
+        "features_dict.FeaturesDict", "top_level_feature.TopLevelFeature", "sequence_feature.Sequence",
+        "tensor_feature.Tensor", "feature.Tensor", "scalar.Scalar", "text_feature.Text",
+        "class_label_feature.ClassLabel", "image_feature.Image", "labeled_image.LabeledImage",
+        "bounding_boxes.BBoxFeature", "translation_feature.Translation",
+    )
+)  # fmt: skip
+"""What a prepared folder may say that its records are made of: tfds imports whatever module is named there."""
+NAME = re.compile(r"\w+(/[\w.+-]+)*(:[\d.]+)?", re.ASCII)
+"""What tfds has a name for. It takes `owner:name` too, and would then fetch code and run it."""
 NAME_FEATURES = ("file_name", "filename", "image_id", "id")
 PREPARED = "dataset_info.json"
 
@@ -42,10 +57,23 @@ class TfdsSource:
         return len(self._records)
 
     def __getitem__(self, index: int) -> Example:
-        record = self._records[index]
+        record = self.record(index)
         labels = {name: max(int(record[name]), UNLABELLED) for name in self.label_names}
         name = record[self._name].decode(errors="replace") if self._name else f"{self.split}/{index}"
         return Example(name, bytes(record[self._image]), labels)
+
+    def record(self, index: int) -> Any:
+        """What the data set holds of one image.
+
+        Raises:
+          ValueError: it is damaged.
+        """
+        try:
+            return self._records[index]
+        except IndexError:
+            raise
+        except Exception as error:  # the formats' readers raise whatever they meet
+            raise ValueError(f"record {index} of {self._info.data_dir} cannot be read ({error!s:.200}).") from error
 
     def fingerprint(self) -> str:
         """Of the data set's own record of itself and of its files' sizes and times of change."""
@@ -64,7 +92,9 @@ def _builder(tfds: Any, data: str) -> Any:
         if len(found) > 1:
             names = ", ".join(folder.relative_to(path).as_posix() for folder in found[:5])
             raise ValueError(f"{path} holds several tfds data sets; pass the folder of one: {names}.")
-        return tfds.builder_from_directory(found[0])
+        return _prepared(tfds, found[0])
+    if not NAME.fullmatch(data):
+        raise FileNotFoundError(f"{data}: there is no such file or folder, and it is no name of a tfds data set.")
     try:
         builder = tfds.builder(data, try_gcs=False)
     except Exception as error:  # its registry raises many kinds of error for a name that it does not know
@@ -77,6 +107,25 @@ def _builder(tfds: Any, data: str) -> Any:
             f"(file_format='array_record'), or pass the folder it lies in."
         )
     return builder
+
+
+def _prepared(tfds: Any, folder: Path) -> Any:
+    try:
+        _check_features(parse_json((folder / "features.json").read_bytes()))
+        return tfds.builder_from_directory(folder)
+    except Exception as error:  # tfds and protobuf raise whatever their parsers do
+        raise ValueError(f"{folder} is no tfds data set that can be read ({error!s:.300}).") from error
+
+
+def _check_features(value: Any) -> None:
+    """Refuse a feature that is not one of tfds's own, before anything is imported."""
+    if isinstance(value, Mapping):
+        named = (value.get(key) for key in ("type", "pythonClassName", "python_class_name"))
+        if wrong := [name for name in named if isinstance(name, str) and name not in FEATURES]:
+            raise ValueError(f"its features.json has {wrong[0][:80]!r}; expected tfds's own features of images")
+    inside = value.values() if isinstance(value, Mapping) else value if isinstance(value, list) else ()
+    for one in inside:
+        _check_features(one)
 
 
 def _only_split(builder: Any) -> str:
