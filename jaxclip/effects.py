@@ -12,8 +12,9 @@ from jaxtyping import Array, Float
 from jaxclip.axes import AnyArray
 from jaxclip.clip import Clip
 from jaxclip.contributions import Contributions
+from jaxclip.nonfinite import check_images
 from jaxclip.shown import by_shapes
-from jaxclip.zeroshot import contrast
+from jaxclip.zeroshot import contrast, text_embeddings
 
 
 @dataclass(frozen=True)
@@ -67,11 +68,11 @@ def text_directions(clip: Clip, texts: Sequence[str], *, relative: bool) -> Floa
     """Unit text embeddings; if `relative`, minus their mean, so that what all texts share drops out.
 
     Raises:
-      ValueError: relative to one text alone nothing is left.
+      ValueError: relative to one text alone nothing is left; the tower gives NaN.
     """
     if relative and len(texts) < 2:
         raise ValueError("relative effects compare texts with each other; pass two or more, or relative=False.")
-    embeddings = clip.encode_text(clip.tokenize(texts), normalize=True)
+    embeddings = text_embeddings(clip, texts)
     return contrast(embeddings) if relative else embeddings
 
 
@@ -79,16 +80,22 @@ def direct_effects(
     clip: Clip,
     image: Float[AnyArray, "height width channel"],
     directions: Float[AnyArray, "text embed"],
+    name: str = "the image",
 ) -> Effects:
     """Every term of one image's unit embedding, projected on texts.
 
     Args:
       image: as `clip.preprocess` makes it.
       directions: unit text embeddings, or differences of them.
+      name: of the image, for errors.
+
+    Raises:
+      ValueError: the tower gives NaN, naming the layer.
 
     Source: arXiv:2310.05916, sections 3.2 and 5.
     """
     heads, tokens, similarity = _effects(clip.vision, jnp.asarray(image), jnp.asarray(directions))
+    check_images((heads, similarity), clip.vision, image[None], [name])
     attn, init, mlp, places = (np.asarray(x[0]) for x in (heads.attn, heads.init, heads.mlp, tokens))
     return Effects(np.asarray(similarity[0]), init, attn, mlp, places, clip.config.vision.grid)
 

@@ -8,11 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Float
+from jaxtyping import Array, Bool, Float, Int
 
+from jaxclip import blocks, text
 from jaxclip.axes import AnyArray
 from jaxclip.contributions import Terms
 from jaxclip.params import flatten
+from jaxclip.precision import finite
+from jaxclip.text import TextTransformer
 from jaxclip.vision import VisionTransformer, forward
 
 
@@ -40,22 +43,80 @@ def nonfinite_weights(module: nnx.Module) -> list[str]:
     return [path for path, leaf in leaves if not bool(jnp.isfinite(leaf).all())]
 
 
+def check_images(
+    found: Any,
+    vision: VisionTransformer,
+    images: Float[AnyArray, "batch height width channel"],
+    names: Sequence[str] = (),
+) -> None:
+    """What a tower found of images has to be finite, for NaN would pass through most analyses as a number like others.
+
+    Args:
+      found: any arrays.
+      names: of the images; numbers by default.
+
+    Raises:
+      ValueError: it is not, naming the image, the layer, and the weights if it is they.
+    """
+    if not finite(found):
+        raise ValueError(explain_nonfinite(vision, images, names or [f"image {i}" for i in range(len(images))]))
+
+
+def check_texts(
+    found: Any, tower: TextTransformer, tokens: Int[AnyArray, "batch position"], texts: Sequence[str]
+) -> None:
+    """The same of texts, named by themselves."""
+    if not finite(found):
+        raise ValueError(_explained(tower, first_nonfinite_text(tower, tokens), [repr(one) for one in texts]))
+
+
 def explain_nonfinite(
     vision: VisionTransformer, images: Float[AnyArray, "batch height width channel"], names: Sequence[str]
 ) -> str:
     """One sentence for the first image that is not finite: which, where, and what to do."""
-    places = first_nonfinite(vision, images)
+    return _explained(vision, first_nonfinite(vision, images), names)
+
+
+def first_nonfinite_text(text: TextTransformer, tokens: Int[AnyArray, "batch position"]) -> list[str | None]:
+    """As `first_nonfinite`, for texts and the residual stream of all their positions."""
+    start, attn, mlp, after = (np.asarray(x) for x in _text_places(text, jnp.asarray(tokens)))
+    each = zip(start.tolist(), attn.T[..., None], mlp.T, after.tolist(), strict=True)
+    return [_place(False, *parts, inputs="tokens") for parts in each]
+
+
+def _explained(tower: VisionTransformer | TextTransformer, places: Sequence[str | None], names: Sequence[str]) -> str:
     found = next((pair for pair in zip(names, places, strict=True) if pair[1] is not None), None)
-    weights = nonfinite_weights(vision)
+    weights = nonfinite_weights(tower)
     if weights:
         cause = f"the weights {', '.join(weights[:4])} hold NaN or infinity; convert the checkpoint again."
-    elif vision.compute.dtype == "float32":
-        cause = "all weights are finite, so check the image and where the checkpoint comes from."
+    elif tower.compute.dtype == "float32":
+        what = "text" if isinstance(tower, TextTransformer) else "image"
+        cause = f"all weights are finite, so check the {what} and where the checkpoint comes from."
     else:
-        cause = f"{vision.compute.dtype} is too narrow for it; load the model in float32."
+        cause = f"{tower.compute.dtype} is too narrow for it; load the model in float32."
     if found is None:
         return f"{', '.join(names[:1])}: the norm of the embedding is zero or too large for float32; {cause}"
     return f"{found[0]}: the model gives NaN or infinity, first in {found[1]}; {cause}"
+
+
+@jax.jit
+def _text_places(tower: TextTransformer, tokens: Array) -> tuple[Bool[Array, "..."], ...]:
+    """Whether tokens, each layer's attention and MLP, and the embedding hold any number that is not finite."""
+    config, compute = tower.config, tower.compute
+    mask = text.visible(config, tokens)
+
+    def bad(x: Array) -> Array:
+        return ~jnp.isfinite(x).all(tuple(range(1, x.ndim)))
+
+    def step(x: Array, block: blocks.Blocks) -> tuple[Array, tuple[Array, Array]]:
+        q, k, v = blocks.project_in(block, x, config.eps, compute)
+        mixed = x + blocks.project_out(block, blocks.attend(q, k, v, mask, compute), compute)
+        after = mixed + blocks.mlp(block, mixed, config.activation, config.eps, compute)
+        return after, (bad(mixed), bad(after))
+
+    x = text.tokens_in(tower, tokens)
+    _, (attn, mlp) = jax.lax.scan(step, x, tower.blocks)
+    return bad(x), attn, mlp, bad(tower(tokens))
 
 
 _terms: Callable[..., Terms] = jax.jit(partial(forward, detail="head"))
@@ -65,11 +126,13 @@ def _bad(x: AnyArray, axis: Any) -> np.ndarray:
     return ~np.isfinite(np.asarray(x)).all(axis)
 
 
-def _place(pixels: bool, init: bool, attn: np.ndarray, mlp: np.ndarray, rest: bool) -> str | None:
+def _place(
+    pixels: bool, init: bool, attn: np.ndarray, mlp: np.ndarray, rest: bool, inputs: str = "patches"
+) -> str | None:
     if pixels:
         return "the image itself, after preprocessing"
     if init:
-        return "the embedding of patches and positions, before layer 0"
+        return f"the embedding of {inputs} and positions, before layer 0"
     for layer, (heads, its_mlp) in enumerate(zip(attn, mlp, strict=True)):
         if heads.any():
             some = "" if heads.all() else f", head {', '.join(map(str, np.flatnonzero(heads)))}"

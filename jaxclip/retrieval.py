@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxclip.axes import AnyArray
 from jaxclip.bank import Bank
 from jaxclip.heads import head_state
+from jaxclip.nonfinite import check_images
 from jaxclip.vision import VisionTransformer
 
 
@@ -82,10 +83,14 @@ def embeddings_of(
       matrices: of the run.
       heads: (layer, head) of the chosen ones.
       units: of the run: "normalized" or "raw".
+
+    Raises:
+      ValueError: the tower gives NaN, naming the layer.
     """
     state = head_state(vision, images)
     if units == "normalized":
         state = state.normalized()
+    check_images((state.embedding, state.heads), vision, images)
     chosen = np.zeros(matrices.shape[:2], bool)
     for head in heads:
         chosen[head] = True

@@ -18,6 +18,8 @@ from jaxclip.data.mask_files import save_mask
 from jaxclip.data.segmentation_data import Masked, MaskedSource
 from jaxclip.frames import UNSEEN, Box, labels_to_picture, mask_in_view
 from jaxclip.metrics import Segmented, score_batch
+from jaxclip.nonfinite import check_images
+from jaxclip.precision import finite
 from jaxclip.segmentation import foreground, heatmaps, label_pixels, to_pixels
 from jaxclip.windows import label_windows, window_maps
 from jaxclip.zeroshot import contrast
@@ -93,7 +95,7 @@ def segment_data(
 
     Raises:
       ValueError: a mask of another size than its picture or with labels outside the classes, a picture smaller than the
-        window, and what `jaxclip.segmentation` refuses.
+        window, a tower that gives NaN, naming the picture and the layer, and what `jaxclip.segmentation` refuses.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1; got {limit}.")
@@ -155,12 +157,15 @@ def _by_frame(
     inputs, boxes, masks = view(clip, some, options.frame)
     # The last batch is filled up, so that one program serves all.
     inputs = np.concatenate([inputs, np.repeat(inputs[-1:], options.batch - len(inputs), axis=0)])
-    vision, taken = clip.vision, None
+    vision, taken, names = clip.vision, None, [one.name for one in some]
+    names += names[-1:] * (len(inputs) - len(some))
     if options.way == "foreground":
         heat, taken = heatmaps(vision, inputs, classes, heads=heads)
+        check_images(heat, vision, inputs, names)
         found = foreground(to_pixels(heat, inputs.shape[1:3], vision.config.patch_size))
     else:
         found = label_pixels(vision, inputs, classes, background=background, heads=heads)
+        check_images(found.scores, vision, inputs, names)
     labels, scores = np.asarray(found.labels), np.asarray(found.scores)
     taken = None if taken is None else np.asarray(taken)
     for i, one in enumerate(some):
@@ -181,6 +186,9 @@ def _by_window(
         found = foreground(jnp.asarray(heat))
     else:
         found = label_windows(vision, image, classes, background=background, **how)
+        heat = found.scores
+    if not finite(heat):
+        check_images(heat, vision, view(clip, some, "squash")[0], [one.name])
     box = _whole(one.image)
     mask = None if one.mask is None else mask_in_view(one.mask, box, size)
     yield _found(one, np.asarray(found.labels[0]), np.asarray(found.scores[0]), box, mask, taken)

@@ -47,16 +47,14 @@ class TextTransformer(nnx.Module):
 @jax.jit
 def _embed(text: TextTransformer, tokens: Array) -> Array:
     config, compute = text.config, text.compute
-    mask = _mask(config, tokens)
+    mask = visible(config, tokens)
 
     def step(x, block):
         q, k, v = blocks.project_in(block, x, config.eps, compute)
         x = x + blocks.project_out(block, blocks.attend(q, k, v, mask, compute), compute)
         return x + blocks.mlp(block, x, config.activation, config.eps, compute), None
 
-    x = text.token_embedding[...].astype(compute.dtype)[tokens]
-    x = x + text.positional_embedding[: tokens.shape[1]].astype(compute.dtype)
-    x, _ = jax.lax.scan(step, x, text.blocks)
+    x, _ = jax.lax.scan(step, tokens_in(text, tokens), text.blocks)
     pooled = x[jnp.arange(len(x)), _position(config, tokens)]
     pooled = ops.layer_norm(pooled, text.ln_final.scale[...], text.ln_final.bias[...], config.eps)
     if text.projection is None:
@@ -65,7 +63,13 @@ def _embed(text: TextTransformer, tokens: Array) -> Array:
     return embedding if text.projection.bias is None else embedding + text.projection.bias[...]
 
 
-def _mask(config: TextConfig, tokens: Int[Array, "batch position"]) -> Bool[Array, "#batch #query position"] | None:
+def tokens_in(text: TextTransformer, tokens: Int[Array, "batch position"]) -> Float[Array, "batch position width"]:
+    """What enters layer 0."""
+    x = text.token_embedding[...].astype(text.compute.dtype)[tokens]
+    return x + text.positional_embedding[: tokens.shape[1]].astype(text.compute.dtype)
+
+
+def visible(config: TextConfig, tokens: Int[Array, "batch position"]) -> Bool[Array, "#batch #query position"] | None:
     """Where a position may look: back only if causal, never at padding if that is hidden."""
     causal = jnp.tril(jnp.ones((tokens.shape[1],) * 2, bool))[None] if config.causal else None
     if not config.pad_mask:

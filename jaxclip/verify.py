@@ -18,6 +18,7 @@ from jaxtyping import Float
 
 from jaxclip.clip import Clip
 from jaxclip.contributions import Constants, Detail
+from jaxclip.nonfinite import check_images
 
 SUM_TOLERANCE = 1e-6
 EMBEDDING_TOLERANCE = 1e-5
@@ -41,7 +42,12 @@ class Check:
 
 
 def verify(clip: Clip, images: Float[np.ndarray, "batch height width channel"]) -> Iterator[Check]:
-    """`contributions.total()` is the embedding, for every detail and convention."""
+    """`contributions.total()` is the embedding, for every detail and convention.
+
+    Raises:
+      ValueError: the tower gives NaN, naming the layer and the weights.
+    """
+    check_images(clip.vision.embed(images), clip.vision, images, [f"probe image {i}" for i in range(len(images))])
     for detail in get_args(Detail):
         for constants in get_args(Constants):
             embedding, contributions = clip.vision(images, detail=detail, constants=constants)

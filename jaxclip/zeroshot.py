@@ -9,6 +9,7 @@ from jaxtyping import Array, Float, Int
 from jaxclip.axes import AnyArray
 from jaxclip.clip import Clip
 from jaxclip.data.classes import prompts as filled
+from jaxclip.nonfinite import check_texts
 
 
 def text_embeddings(
@@ -19,14 +20,19 @@ def text_embeddings(
     Args:
       batch: texts encoded together; the last of several batches is filled up, so that one program serves all.
       progress: called before every batch with the number of texts encoded and of all.
+
+    Raises:
+      ValueError: the tower gives NaN, naming the text and the layer.
     """
-    tokens = clip.tokenize(list(texts))
+    tokens, parts = clip.tokenize(list(texts)), []
     if len(tokens) > batch:
         tokens = np.concatenate([tokens, np.repeat(tokens[-1:], -len(tokens) % batch, axis=0)])
-    parts = []
     for start in range(0, len(tokens), batch):
         progress(start, len(tokens))
-        parts.append(clip.encode_text(tokens[start : start + batch], normalize=True))
+        some = tokens[start : start + batch]
+        parts.append(clip.encode_text(some, normalize=True))
+        named = [texts[min(place, len(texts) - 1)] for place in range(start, start + len(some))]
+        check_texts(parts[-1], clip.text, some, named)
     return jnp.concatenate(parts)[: len(texts)]
 
 

@@ -30,7 +30,7 @@ def decompose_pictures(
     out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"model": clip.config.name, "texts": list(texts), "unit": unit, "pictures": {}}
     for name, path, pixels in zip(_names(images), images, inputs, strict=True):
-        effects = direct_effects(clip, pixels, directions)
+        effects = direct_effects(clip, pixels, directions, str(path))
         total = effects.init + effects.heads.sum((0, 1)) + effects.mlp.sum(0)
         entry = {"file": str(path), "sum_error": float(np.abs(total - effects.similarity).max())}
         result["pictures"][name] = entry | {"texts": effects.to_dict(texts)}

@@ -12,6 +12,7 @@ from jaxclip.clip import Clip
 from jaxclip.effects import text_directions
 from jaxclip.frames import maps_to_picture
 from jaxclip.image_files import open_image
+from jaxclip.nonfinite import check_images
 from jaxclip.preprocess import crop_box
 from jaxclip.report.overlays import Row, overlay, overlay_figure, save_overlay_figure
 from jaxclip.spatial import chosen_heads, text_maps
@@ -46,8 +47,8 @@ def heatmap_picture(
       formats: of the figure; png, svg or pdf.
 
     Raises:
-      ValueError, FileNotFoundError: no texts, a head the model lacks, too many panels, or a picture that cannot be
-        read; nothing is written then.
+      ValueError, FileNotFoundError: no texts, a head the model lacks, too many panels, a picture that cannot be read,
+        or a model that gives NaN; nothing is written then.
     """
     config, relative = clip.config.vision, relative and len(texts) > 1
     chosen = chosen_heads(heads, config.n_layers, config.n_heads) if heads else None
@@ -56,7 +57,9 @@ def heatmap_picture(
         raise ValueError(f"{len(places)} heads make too many panels, {len(places) * len(texts)}; choose some as heads.")
     directions = text_directions(clip, list(texts), relative=relative)
     inputs = clip.preprocess([image])
-    norm = float(np.linalg.norm(clip.encode_image(inputs)))
+    embedding = np.asarray(clip.encode_image(inputs))
+    check_images(embedding, clip.vision, inputs, [str(image)])
+    norm = float(np.linalg.norm(embedding))
     scores, maps = (np.asarray(x) / norm for x in text_maps(clip.vision, inputs, directions, heads=chosen))
     names, values = ["all heads" if chosen is None else f"{len(places)} heads together"], [maps[0]]
     if each:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from jaxclip.classes import run_classes
 from jaxclip.clip import Clip
 from jaxclip.heads import head_state
+from jaxclip.nonfinite import check_images, check_texts
 from jaxclip.report.report_pictures import Pictures, spread
 from jaxclip.run_folder import BANK
 from jaxclip.runs import Run
@@ -90,6 +91,7 @@ class State(NamedTuple):
 def states(run: Run, clip: Clip, images: Float[np.ndarray, "batch height width channel"]) -> State:
     """Images' terms from the model."""
     state = head_state(clip.vision, images)
+    check_images(state.embedding, clip.vision, images)
     parts = [np.asarray(part) for part in (state.embedding, state.init, state.mlp, state.heads)]
     norms = np.linalg.norm(parts[0], axis=-1)
     scale = 1 / norms if run.units == "normalized" else np.ones_like(norms)
@@ -143,11 +145,13 @@ def nearest_question(
 
 def embed(clip: Clip, prompts: Sequence[Sequence[str]]) -> Float[np.ndarray, "text embed"]:
     """One direction of unit norm a class, as `jaxclip.zeroshot.class_embeddings`, in batches of one size."""
-    tokens = clip.tokenize([prompt for some in prompts for prompt in some])
+    texts = [prompt for some in prompts for prompt in some]
+    tokens = clip.tokenize(texts)
     n = len(tokens)
     tokens = np.concatenate([tokens, np.repeat(tokens[-1:], -n % TEXTS, axis=0)])
     parts = [clip.encode_text(tokens[i : i + TEXTS], normalize=True) for i in range(0, len(tokens), TEXTS)]
     embeddings = np.concatenate([np.asarray(part) for part in parts])[:n]
+    check_texts(embeddings, clip.text, tokens[:n], texts)
     ends = np.cumsum([len(some) for some in prompts])[:-1]
     means = np.stack([part.mean(0) for part in np.split(embeddings, ends)])
     return means / np.linalg.norm(means, axis=-1, keepdims=True)
