@@ -11,7 +11,8 @@ from test_cli import run
 import jaxclip
 from jaxclip.effects import text_directions
 from jaxclip.preprocess import crop_box
-from jaxclip.report.overlays import STRENGTH, diverging, overlay
+from jaxclip.report.colours import diverging
+from jaxclip.report.overlays import STRENGTH, overlay
 from jaxclip.spatial import chosen_heads
 
 TEXTS = ["a dog", "<b>cat</b> & $co", "grass"]
@@ -121,7 +122,7 @@ def test_one_text_and_no_head_named(folder, picture, tmp_path):
     ("arguments", "said"),
     [
         (("{picture}",), "no texts"),
-        (("missing.jpg", "a dog"), "missing.jpg: there is no such file"),
+        (("missing.jpg", "a dog"), "missing.jpg: there is no such picture"),
         (("{picture}", "a dog", "--heads", "9"), "there is no head 9"),
         (("{picture}", "a dog", "--heads", "1.7"), "layers 0 to 2 of heads 0 to 3"),
         (("{picture}", "a dog", "--heads", "last"), "got 'last'"),

@@ -9,7 +9,8 @@ from jaxtyping import Bool
 from matplotlib.figure import Figure
 
 from jaxclip.classes import Classes
-from jaxclip.report.figures import DIVERGING, save
+from jaxclip.report.colours import BLUE, GREEN, RED, YELLOW, diverging, on_paper
+from jaxclip.report.figures import save
 from jaxclip.report.tables import print_numbers
 from jaxclip.runs import Run
 
@@ -64,19 +65,23 @@ def completeness_result(
     return {"pool": pool, "n_texts": list(range(correct.shape[1])), "late_layers": n_late} | entry
 
 
+@on_paper
 def layers_figure(result: dict[str, Any]) -> Figure:
     """Accuracy over how many attention layers are ablated, from the first."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
     values = result["attention_layers"]
-    axis.plot(range(len(values)), values, "o-", color="#4477aa", label="attention layers, from the first")
-    lines = {"mlps": ("MLPs", "#228833"), "class_attn": ("class token's self-attention", "#ccbb44")}
-    for name, (words, colour) in (lines | {"both": ("both of these", "#ee6677")}).items():
-        axis.axhline(result[name], color=colour, linestyle="--", label=words)
-    _accuracy_axes(axis, result, "attention layers ablated")
+    axis.plot(range(len(values)), values, "o-", color=BLUE, label="attention layers, from the first")
+    for name, words, colour, dashes in (
+        ("mlps", "MLPs", GREEN, (0, (5, 2))), ("class_attn", "class token's self-attention", YELLOW, (0, (1, 1.5))),
+        ("both", "both of these", RED, (0, (5, 1.5, 1, 1.5))),
+    ):  # fmt: skip
+        axis.axhline(result[name], color=colour, linestyle=dashes, label=words)
+    _accuracy_axes(axis, result, "attention layers ablated", "center left")
     return figure
 
 
+@on_paper
 def heads_figure(result: dict[str, Any]) -> Figure:
     """The layer-by-head grid of what ablating one head alone does to accuracy."""
     change = 100 * (np.array(result["heads"]) - result["accuracy"])
@@ -84,22 +89,24 @@ def heads_figure(result: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(max(4.5, 0.6 * n_heads + 2.5), max(3.0, 0.32 * n_layers + 1.4)), layout="constrained")
     axis = figure.subplots()
     limit = float(np.abs(change).max()) or 1.0
-    drawn = axis.imshow(change, cmap=DIVERGING, vmin=-limit, vmax=limit, aspect="auto")
+    drawn = axis.imshow(change, cmap=diverging(), vmin=-limit, vmax=limit, aspect="auto")
     title = f"{result['label']}: {result['accuracy']:.1%} with all heads"
     axis.set(xlabel="head", ylabel="layer", xticks=range(n_heads), yticks=range(n_layers), title=title)
     figure.colorbar(drawn, ax=axis, label="change of accuracy (points)\nwhen this head alone is ablated")
     return figure
 
 
+@on_paper
 def completeness_figure(result: dict[str, Any]) -> Figure:
     """Accuracy over the number of texts that late heads are rebuilt from."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
     found = result["completeness"]
-    for name, words, colour in (("mlps_kept", "MLPs kept", "#4477aa"), ("mlps_ablated", "MLPs ablated", "#ee6677")):
+    for name, words, colour in (("mlps_kept", "MLPs kept", BLUE), ("mlps_ablated", "MLPs ablated", RED)):
         axis.plot(found["n_texts"], found[name]["accuracy"], "-", color=colour, label=words)
         axis.axhline(found[name]["heads_intact"], color=colour, linestyle=":", label=f"{words}, late heads intact")
-    _accuracy_axes(axis, result, f"texts a head (last {found['late_layers']} layers), earlier attention ablated")
+    words = f"texts a head (last {found['late_layers']} layers), earlier attention ablated"
+    _accuracy_axes(axis, result, words, "center right")
     return figure
 
 
@@ -138,8 +145,8 @@ def print_ablations(result: dict[str, Any]) -> None:
     print_numbers(title, rows, ("ablated", "accuracy", "points"))
 
 
-def _accuracy_axes(axis: Any, result: dict[str, Any], words: str) -> None:
+def _accuracy_axes(axis: Any, result: dict[str, Any], words: str, legend: str) -> None:
     axis.axhline(result["accuracy"], color="black", linewidth=1, label="nothing ablated")
-    axis.axhline(result["chance"], color="gray", linewidth=1, linestyle="-.", label="chance")
+    axis.axhline(result["chance"], color="dimgray", linewidth=1, linestyle="-.", label="chance")
     axis.set(xlabel=words, ylabel="zero-shot accuracy", ylim=(0, 1.02), title=f"{result['model']}: {result['label']}")
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, loc=legend)

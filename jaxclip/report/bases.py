@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxclip.pools import Pool
+from jaxclip.report.colours import BLUE, on_paper
 from jaxclip.report.tables import print_table
 from jaxclip.runs import Run
 from jaxclip.text_span import TextSpan
@@ -77,6 +78,7 @@ def bases_markdown(result: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+@on_paper
 def bases_figure(result: dict[str, Any], n_texts: int = 4) -> Figure:
     """The first texts of every head, layer by layer; a bar below them shows what all its texts explain."""
     layers = result["layers"]
@@ -91,7 +93,7 @@ def bases_figure(result: dict[str, Any], n_texts: int = 4) -> Figure:
         for i, text in enumerate(shown):
             line = textwrap.shorten(text, 38, placeholder=" …").replace("$", r"\$")
             axis.text(0.02, 0.94 - 0.84 * i / n_texts, line, fontsize=8, va="top", clip_on=True)
-        axis.barh(0.03, head["explained"][-1], height=0.06, color="#4477aa", align="center")
+        axis.barh(0.03, head["explained"][-1], height=0.06, color=BLUE, align="center")
     figure.suptitle(
         f"{result['model']}: first texts of each head; bar: variance explained by {result['steps']}", fontsize=10
     )

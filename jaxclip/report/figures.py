@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
-# Diverging, perceptually uniform and readable for colour-blind readers; white is zero.
-DIVERGING = "RdBu_r"
+from jaxclip.report.colours import diverging, on_paper
+
+DOTS_PER_INCH = 300.0
 
 
+@on_paper
 def map_figure(
     picture: UInt8[np.ndarray, "height width channel"],
     maps: Float[np.ndarray, "text row column"],
@@ -40,7 +42,7 @@ def map_figure(
     for axis, values, text in zip(axes[1:], maps, texts, strict=True):
         axis.imshow(picture.mean(-1), cmap="gray", vmin=0, vmax=255, alpha=0.55)
         drawn = axis.imshow(
-            values, extent=(left, right, bottom, top), cmap=DIVERGING, vmin=-limit, vmax=limit, alpha=0.72,
+            values, extent=(left, right, bottom, top), cmap=diverging(), vmin=-limit, vmax=limit, alpha=0.72,
             interpolation="bilinear",
         )  # fmt: skip
         axis.set_title(_wrapped(text), fontsize=10)
@@ -51,6 +53,7 @@ def map_figure(
     return figure
 
 
+@on_paper
 def effects_figure(
     attn: Float[np.ndarray, "layer head"], mlp: Float[np.ndarray, "layer"], title: str, unit: str
 ) -> Figure:
@@ -60,7 +63,7 @@ def effects_figure(
     )
     left, right = figure.subplots(1, 2, width_ratios=(attn.shape[1], 1), sharey=True)
     limit = float(max(np.abs(attn).max(), np.abs(mlp).max())) or 1.0
-    look = {"cmap": DIVERGING, "vmin": -limit, "vmax": limit, "aspect": "auto"}
+    look = {"cmap": diverging(), "vmin": -limit, "vmax": limit, "aspect": "auto"}
     drawn = left.imshow(attn, **look)
     right.imshow(mlp[:, None], **look)
     left.set(xlabel="head", ylabel="layer", title=title, xticks=range(attn.shape[1]), yticks=range(len(attn)))
@@ -71,9 +74,15 @@ def effects_figure(
 
 
 def save(figure: Figure, path: Path) -> Path:
-    """Write a figure as PNG, SVG or PDF, by its suffix."""
-    with matplotlib.rc_context({"svg.hashsalt": "jaxclip", "font.family": "sans-serif"}):
-        figure.savefig(path, dpi=150)
+    """Write a figure as PNG, SVG or PDF, by its suffix; PNG in print's resolution."""
+    return write(figure, path, DOTS_PER_INCH)
+
+
+@on_paper
+def write(figure: Figure, path: Path, dpi: float | Literal["figure"]) -> Path:
+    """The same figure is the same file, to the last byte: the day it was written is left out."""
+    undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    figure.savefig(path, dpi=dpi, metadata=undated.get(path.suffix))
     return path
 
 

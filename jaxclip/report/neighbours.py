@@ -8,8 +8,9 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
 from jaxclip.preprocess import unnormalize
+from jaxclip.report.colours import BLUE, GREY, RED, on_paper
 from jaxclip.report.figures import _wrapped
-from jaxclip.report.rankings import BLUE, GREY, RED, head_name
+from jaxclip.report.rankings import head_name
 from jaxclip.report.report_pictures import Pictures, run_source
 from jaxclip.report.tables import print_numbers
 from jaxclip.retrieval import Neighbours, bank_head_sum, chance, mean_precision
@@ -101,6 +102,7 @@ def seen(run: Run, image: Float[np.ndarray, "height width channel"]) -> Image:
     return unnormalize(image, run.config.preprocess)
 
 
+@on_paper
 def neighbours_figure(result: dict[str, Any], query: int, shown: Mapping[int, Image], asked: Image) -> Figure:
     """The query, and two rows of its nearest images: by the chosen heads and by the whole embedding.
 
@@ -129,6 +131,7 @@ def neighbours_figure(result: dict[str, Any], query: int, shown: Mapping[int, Im
     return figure
 
 
+@on_paper
 def precision_figure(result: dict[str, Any]) -> Figure:
     """precision@k of each factor: by its heads, by the whole embedding, at chance."""
     found = result["precision"]
@@ -143,8 +146,8 @@ def precision_figure(result: dict[str, Any]) -> Figure:
     ticks = [f"{name}\n{', '.join(entry['heads'][:3])}{' ..' * (len(entry['heads']) > 3)}" for name, entry in
              found.items()]  # fmt: skip
     axis.set_xticks(places, ticks, fontsize=8)
-    axis.set(ylabel=f"precision@{result['k']}", ylim=(0, 1.2), yticks=np.linspace(0, 1, 6))
-    axis.legend(fontsize=8, ncols=3, loc="upper center")
+    axis.set(ylabel=f"precision@{result['k']}", ylim=(0, 1.02))
+    figure.legend(fontsize=8, ncols=3, loc="outside lower center")
     return figure
 
 

@@ -1,8 +1,6 @@
 """Text maps laid over pictures: overlays at a picture's own resolution, and a figure of all of them with its legend.
 
-Colours are a diverging map centred at zero and perceptually uniform by construction: from a light grey in the middle
-straight lines of one length run to a blue and to an orange red in CIELAB, so equal steps of a value are equal steps in
-lightness and in colour, on both sides.
+Colours are `jaxclip.report.colours.diverging`, centred at zero.
 """
 
 from collections.abc import Sequence
@@ -10,15 +8,14 @@ from math import ceil
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-ENDS = ((38.0, 46.0, 278.0), (96.0, 0.0, 0.0), (38.0, 46.0, 40.0))
-"""Lightness, chroma and hue (in degrees) of the least, of zero and of the most."""
+from jaxclip.report.colours import diverging, on_paper
+from jaxclip.report.figures import write
 
 STRENGTH = 0.65
 """Share of the colour in an overlay; the rest is the picture in grey."""
@@ -35,16 +32,6 @@ class Row(NamedTuple):
     limit: float
 
 
-def diverging(n: int = 511) -> ListedColormap:
-    """The colour map; an odd number of colours puts one of them at zero."""
-    ends = np.array(
-        [[light, chroma * np.cos(np.radians(hue)), chroma * np.sin(np.radians(hue))] for light, chroma, hue in ENDS]
-    )
-    places = np.linspace(-1, 1, n)[:, None]
-    lab = ends[1] + np.abs(places) * (np.where(places < 0, ends[0], ends[2]) - ends[1])
-    return ListedColormap(_srgb(lab), name="blue_grey_red")
-
-
 def overlay(
     picture: UInt8[np.ndarray, "height width channel"], values: Float[np.ndarray, "height width"], limit: float
 ) -> UInt8[np.ndarray, "height width channel"]:
@@ -59,6 +46,7 @@ def overlay(
     return np.rint(255 * mixed).astype(np.uint8)
 
 
+@on_paper
 def overlay_figure(
     picture: UInt8[np.ndarray, "height width channel"], rows: Sequence[Row], texts: Sequence[str], unit: str
 ) -> Figure:
@@ -95,24 +83,7 @@ def overlay_figure(
 
 def save_overlay_figure(figure: Figure, path: Path) -> Path:
     """Write a figure of `overlay_figure` at its own resolution, as PNG, SVG or PDF by the path's suffix."""
-    with matplotlib.rc_context({"svg.hashsalt": "jaxclip", "font.family": "sans-serif"}):
-        figure.savefig(path)
-    return path
-
-
-def _srgb(lab: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3"]:
-    """CIELAB under D65 to sRGB in [0, 1]; IEC 61966-2-1."""
-    y = (lab[:, 0] + 16) / 116
-    f = np.stack([y + lab[:, 1] / 500, y, y - lab[:, 2] / 200], axis=-1)
-    xyz = np.where(f > 6 / 29, f**3, 3 * (6 / 29) ** 2 * (f - 4 / 29)) * [0.95047, 1.0, 1.08883]
-    linear = xyz @ np.linalg.inv(XYZ_OF_SRGB).T
-    linear = np.clip(linear, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-XYZ_OF_SRGB = np.array(
-    [[0.4124564, 0.3575761, 0.1804375], [0.2126729, 0.7151522, 0.0721750], [0.0193339, 0.1191920, 0.9503041]]
-)
+    return write(figure, path, "figure")
 
 
 def _wrapped(text: str, width: int = 34) -> str:

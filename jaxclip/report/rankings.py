@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 from jaxclip.classes import Classes
 from jaxclip.debias import GroupCounts
 from jaxclip.properties import PropertyShares
+from jaxclip.report.colours import BLUE, GREEN, GREY, RED, on_paper
 from jaxclip.report.tables import print_numbers
 from jaxclip.runs import Run
 
 Heads = Sequence[tuple[int, int]]
-BLUE, RED, GREEN, GREY = "#4477aa", "#ee6677", "#228833", "#bbbbbb"
 
 
 def head_name(head: tuple[int, int]) -> str:
@@ -114,6 +114,7 @@ def _spread(values: Any) -> dict[str, float]:
     return {"mean": float(values.mean()), "std": std, "min": float(values.min()), "max": float(values.max())}
 
 
+@on_paper
 def groups_figure(result: dict[str, Any]) -> Figure:
     """Accuracy of each group, before and after, beside what random heads do."""
     figure = Figure(figsize=(max(6.0, 1.3 * len(result["before"]["groups"]) + 3), 4), layout="constrained")
@@ -135,11 +136,12 @@ def groups_figure(result: dict[str, Any]) -> Figure:
     shown = [name.replace("_", " ") for name in columns]
     axis.set_xticks(places, shown, rotation=20 if max(map(len, shown)) > 12 else 0)
     title = f"{result['label']}, heads {', '.join(result['heads'])} ablated"
-    axis.set(ylabel="zero-shot accuracy", ylim=(0, 1.3), yticks=np.linspace(0, 1, 6), title=_short(title))
-    axis.legend(fontsize=8, loc="upper center", ncols=2)
+    axis.set(ylabel="zero-shot accuracy", ylim=(0, 1.02), title=_short(title))
+    figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     return figure
 
 
+@on_paper
 def ranking_figure(result: dict[str, Any], most: int = 24) -> Figure:
     """How much of each head the property accounts for; chosen heads are marked."""
     rows = result["ranking"][:most]
@@ -158,6 +160,7 @@ def ranking_figure(result: dict[str, Any], most: int = 24) -> Figure:
     return figure
 
 
+@on_paper
 def curve_figure(result: dict[str, Any]) -> Figure:
     """Accuracy over how many heads are ablated, in the order of the ranking."""
     figure = Figure(figsize=(6, 4), layout="constrained")
