@@ -16,7 +16,7 @@ DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
-MAX_AXES = 16
+MAX_AXES, MAX_COUNT = 16, 2**63
 MAX_HEADER = 16 * 2**20  # bytes; the largest CLIPs take a few hundred kB, and parsed JSON ten times its length
 
 
@@ -78,7 +78,7 @@ def _tensor(path: Path, name: str, fields: Any, start: int) -> LazyTensor:
         raise _broken(path, f"{name[:80]!r} has dtype {str(dtype)[:80]!r}; known are {', '.join(DTYPES)}")
     if len(shape) > MAX_AXES:
         raise _broken(path, f"{name[:80]!r} has {len(shape)} axes")
-    if not all(type(n) is int and n >= 0 for n in (*shape, begin, end)):
+    if not all(type(n) is int and 0 <= n < MAX_COUNT for n in (*shape, begin, end)):
         raise _broken(path, f"{name[:80]!r} has a shape or offsets that are not counts")
     if end - begin != prod(shape) * as_dtype(DTYPES[dtype]).itemsize:
         raise _broken(path, f"{name[:80]!r} of shape {list(shape)} and dtype {dtype} cannot take {end - begin} bytes")

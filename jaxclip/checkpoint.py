@@ -139,15 +139,20 @@ def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtyp
             f"{folder} has format {manifest.get('format')!r}; this version reads {FORMAT}. Convert it again."
         )
     with unchanged(folder, manifest):
-        fields = read_json(folder / CONFIG)
-        config = ClipConfig.from_dict(_tuples(fields))
-        tokenizer = TokenizerSource(
-            **fields["tokenizer"], folder=folder / TOKENIZER if fields["tokenizer"]["kind"] == "own" else None
-        )
+        config, tokenizer = _described(folder)
         params = _read_weights(folder / WEIGHTS, shardings or {}, dtype)
         _check_params(config, {path: tuple(leaf.shape) for path, leaf in flatten(params)})
         provenance = read_json(folder / PROVENANCE)
     return Checkpoint(config, params, tokenizer, provenance)
+
+
+def _described(folder: Path) -> tuple[ClipConfig, TokenizerSource]:
+    fields = read_json(folder / CONFIG)
+    try:
+        own = folder / TOKENIZER if fields["tokenizer"]["kind"] == "own" else None
+        return ClipConfig.from_dict(_tuples(fields)), TokenizerSource(**fields["tokenizer"], folder=own)
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise ValueError(f"{folder / CONFIG} describes no model ({error!s:.200}); convert it again.") from error
 
 
 def open_source(

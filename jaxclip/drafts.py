@@ -129,7 +129,9 @@ def unchanged(folder: Path, manifest: Mapping[str, Any]) -> Iterator[None]:
     Raises:
       ValueError: a file is missing or is not what it was, by name; in place of what the body may have made of it.
     """
-    files = manifest.get("files", {})
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not all(_is_entry(name, said) for name, said in files.items()):
+        raise ValueError(f"{folder / MANIFEST} is no list of files with their sizes and checksums; convert it again.")
     for name, said in files.items():
         if not (folder / name).is_file():
             raise ValueError(f"{folder} lacks {name}, which its manifest names; convert it again.")
@@ -142,6 +144,12 @@ def unchanged(folder: Path, manifest: Mapping[str, Any]) -> Iterator[None]:
         finally:
             if wrong := list(found.result()):
                 raise ValueError(_another(folder, wrong[0]))
+
+
+def _is_entry(name: str, said: Any) -> bool:
+    """Whether a manifest says enough of a file, and of one inside its folder."""
+    inside = not Path(name).is_absolute() and ".." not in Path(name).parts and "\0" not in name
+    return inside and isinstance(said, dict) and {"bytes", "sha256"} <= set(said)
 
 
 def _another(folder: Path, name: str) -> str:

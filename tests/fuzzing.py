@@ -68,7 +68,7 @@ def fuzz(examples: int = 60, **strategies: Any) -> Callable[[Callable], Callable
             options(given(**strategies)(body))(folder=folder)
 
         @pytest.mark.parametrize("times", [1, pytest.param(NIGHTLY, marks=pytest.mark.nightly)])
-        def test(tmp_path: Path, times: int) -> None:
+        def test(tmp_path: Path, unchecked: None, times: int) -> None:
             run(tmp_path, examples * times, times == 1)
 
         test.__name__, test.__doc__ = body.__name__, body.__doc__
