@@ -119,7 +119,7 @@ def check_labels(
     found = np.unique(labels)
     wrong = [int(label) for label in found if not 0 <= label < n_classes and (ignore is None or label != ignore)]
     if wrong:
-        hint = "" if ignore is None else f" Pass ignore=... for pixels that do not count (now {ignore})."
+        hint = "" if ignore is None else f" Pixels that do not count are labelled {ignore} (ignore=... changes that)."
         raise ValueError(f"{what} must hold labels 0 to {n_classes - 1}; got {wrong[:8]}.{hint}")
 
 

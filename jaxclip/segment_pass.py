@@ -94,16 +94,23 @@ def segment_data(
       limit: only the first so many pictures.
 
     Raises:
-      ValueError: a mask of another size than its picture or with labels outside the classes, a picture smaller than the
-        window, a tower that gives NaN, naming the picture and the layer, and what `jaxclip.segmentation` refuses.
+      ValueError: a mask of another size than its picture or with labels outside the classes, a window smaller than
+        the tower's input, a tower that gives NaN, naming the picture and the layer, and what `jaxclip.segmentation`
+        refuses.
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1; got {limit}.")
+    least = min(clip.vision.config.image_size)
+    if options.window is not None and options.window < least:
+        raise ValueError(
+            f"window must be at least the {least} pixels that {clip.config.name} takes; got {options.window}. For "
+            f"smaller windows load the model with a smaller image_size."
+        )
     n = len(source) if limit is None else min(limit, len(source))
     way = _by_window if options.window else _by_frame
     size = 1 if options.window else options.batch
     for start in range(0, n, size):
-        some = [_ordered(source[i], order) for i in range(start, min(start + size, n))]
+        some = [ordered(source[i], order) for i in range(start, min(start + size, n))]
         yield from way(clip, some, classes, options, background, heads)
 
 
@@ -207,7 +214,7 @@ def _found(one: Masked, labels: np.ndarray, scores: np.ndarray, box: Box, mask: 
     return Found(one.name, labels_to_picture(labels, one.image.size[::-1], box), taken, scored)
 
 
-def _ordered(one: Masked, order: Sequence[int] | None) -> Masked:
+def ordered(one: Masked, order: Sequence[int] | None) -> Masked:
     """The picture with its mask's labels in the order of the classes asked for."""
     if order is None or one.mask is None:
         return one

@@ -122,6 +122,7 @@ def test_one_text_and_no_head_named(folder, picture, tmp_path):
     ("arguments", "said"),
     [
         (("{picture}",), "no texts"),
+        (("{picture}", "a dog", " "), "text 2 of 2 is blank"),
         (("missing.jpg", "a dog"), "missing.jpg: there is no such picture"),
         (("{picture}", "a dog", "--heads", "9"), "there is no head 9"),
         (("{picture}", "a dog", "--heads", "1.7"), "layers 0 to 2 of heads 0 to 3"),

@@ -14,6 +14,7 @@ from jaxclip.data.mask_files import read_mask, save_mask
 from jaxclip.data.segmentation_data import open_masked
 from jaxclip.metrics import score_batch
 from jaxclip.preprocess import normalize
+from jaxclip.report.masks import COLOURS, Shown, class_colours, masks_figure, painted
 from jaxclip.report.segment import Named
 from jaxclip.segment_pass import SegmentOptions, segment_data
 from jaxclip.segmentation import heatmaps, segment
@@ -71,6 +72,8 @@ def test_the_papers_way(folder, data, tmp_path, capsys):
     assert found["metrics"]["confusion"] == right.confusion.tolist()
     assert found["metrics"]["mean_ap"] == pytest.approx(right.mean_ap, abs=1e-6)
     assert list(found["class_iou"]) == ["background", "foreground"]
+    with Image.open(out / found["figure"]) as drawn:
+        assert drawn.width > 1000
     taken = np.asarray(heatmaps(clip.vision, inputs, embeddings(clip))[1])
     assert [image["class"] for image in found["images"]] == [CLASSES[i] for i in taken]
     for i, image in enumerate(found["images"]):
@@ -125,6 +128,21 @@ def test_what_the_model_does_not_see_is_unlabelled_and_does_not_count(folder, da
     assert np.sum(found["metrics"]["confusion"]) == 48 * 32 - 32 * 4  # the mask's first rows say nothing
 
 
+def test_a_class_has_one_colour_wherever_it_is():
+    picture = np.full((2, 3, 3), 255, np.uint8)
+    found, truth = np.array([[0, 3, 3], [0, 255, 255]]), np.array([[7, 7, 0], [0, 0, 0]])
+    shown = Shown("costs $5", "found: c", picture, found, truth)
+    colours = class_colours([shown])
+    assert colours == {3: COLOURS[0], 7: COLOURS[1]}
+    drawn = painted(picture, found, colours)
+    np.testing.assert_allclose(drawn[:, 0], 1)
+    np.testing.assert_allclose(drawn[1, 1:], 0.4)
+    np.testing.assert_allclose(drawn[0, 1], 0.4 + 0.6 * np.array([0xCC, 0x66, 0x77]) / 255, rtol=1e-5)
+    figure = masks_figure([shown, shown._replace(truth=None)], [*"abcdefg"])
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["c", "g"]
+    assert [len(axis.images) for axis in figure.axes] == [1, 1, 1, 1, 1, 0]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -138,7 +156,7 @@ def test_what_the_model_does_not_see_is_unlabelled_and_does_not_count(folder, da
         (("scenes", "--way", "classes", "--classes", "cat", "dog"), "metrics over classes need the data's own"),
         (("{data}", "--classes", "cat", "dog", "--masks", "nowhere"), "no such folder of masks"),
         ((*WINDOWS, "48", "--background", "sky", "sea"), "p0.png: masks must hold labels 0 to 2; got [3]"),
-        ((*WINDOWS, "16"), "at least as large as the tower's window"),
+        ((*WINDOWS, "16"), "window must be at least the 32 pixels that small takes; got 16"),
         (("{wrong}", "--classes", "cat", "dog"), "the mask of p1.png must be 96 x 64 pixels"),
     ],
 )

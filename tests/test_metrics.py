@@ -131,7 +131,7 @@ def test_bad_masks_say_what_to_do(unchecked):
     predicted, scores, labels = draw(3)
     with pytest.raises(ValueError, match=r"masks must be \[3, 7, 5\] \[batch, row, column\]; got \[3, 7, 4\]\. Resize"):
         score_batch(predicted, scores, labels[..., :4])
-    with pytest.raises(ValueError, match=r"masks must hold labels 0 to 2; got \[3, 255\]\. Pass ignore="):
+    with pytest.raises(ValueError, match=r"labels 0 to 2; got \[3, 255\]\. Pixels that do not count are labelled -1"):
         score_batch(predicted, scores, np.where(labels == 0, 255, labels + 1))
     with pytest.raises(ValueError, match=r"predictions must hold labels 0 to 2; got \[9\]"):
         score_batch(np.full_like(predicted, 9), scores, labels)

@@ -40,6 +40,8 @@ class Heatmap:
     def run(self) -> dict[str, Any]:
         if not self.texts:
             raise ValueError('no texts: pass at least one after the picture, such as "a dog".')
+        if blank := [place for place, text in enumerate(self.texts, 1) if not text.strip()]:
+            raise ValueError(f"text {blank[0]} of {len(self.texts)} is blank; quote words, or leave it out.")
         check_heads(self.heads)
         check_least(image_size=self.image_size)
         check_folder(self.out)

@@ -22,7 +22,7 @@ class Segment:
     """A picture, a folder of pictures (or of images/ and masks/), Pascal VOC's folder, gtsegs_ijcv.mat, a tfds folder
     or name, or "scenes"."""
     out: Path
-    """A folder for results.json and masks/."""
+    """A folder for results.json, masks/ and a figure of the first few."""
     classes: tuple[str, ...] = ()
     """What may be in the pictures, or a file with one a line; the data's own classes by default."""
     background: tuple[str, ...] = ()
@@ -52,6 +52,8 @@ class Segment:
     """The model calculates in."""
     image_size: int | None = None
     """Run at another input size, with resized position embeddings."""
+    format: Literal["png", "svg", "pdf"] = "png"
+    """Of the figure."""
     metrics: bool = True
     """--no-metrics leaves the data's masks alone."""
 
@@ -75,7 +77,7 @@ class Segment:
             clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
         result = segment_to_folder(
             clip, source, named, options, self.out, order=order, heads=self.heads, limit=self.limit,
-            metrics=self.metrics,
+            metrics=self.metrics, suffix=self.format,
         )  # fmt: skip
         write_json(self.out / "results.json", result)
         say(f"wrote {self.out / 'results.json'} and {result['n_images']} masks")

@@ -5,17 +5,26 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from jaxclip.clip import Clip
+from jaxclip.data.mask_files import read_mask
 from jaxclip.data.segmentation_data import MaskedSource
+from jaxclip.frames import UNSEEN
 from jaxclip.metrics import Segmented
 from jaxclip.pools import read_lines
+from jaxclip.report.figures import save
+from jaxclip.report.masks import Shown, masks_figure
 from jaxclip.report.progress import bar
 from jaxclip.report.tables import print_numbers
-from jaxclip.segment_pass import SegmentOptions, segment_data, write_masks
+from jaxclip.segment_pass import SegmentOptions, ordered, segment_data, write_masks
 from jaxclip.spatial import chosen_heads
 from jaxclip.zeroshot import class_embeddings, fill_templates
 
 TEMPLATE = "a photo of a {}."
+MOST_SHOWN = 9
+LEAST_SHARE = 0.01
+"""Of a picture, for a class to be named above it."""
 
 
 class Named(NamedTuple):
@@ -39,7 +48,7 @@ class Named(NamedTuple):
             asked = tuple(filter(None, read_lines(asked[0])))
         names = asked or source.class_names
         if not names:
-            raise ValueError("no classes: the data does not name any; pass them as classes.")
+            raise ValueError("no classes: the data does not name any; pass them as classes (--classes cat dog).")
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"every class must be named once; got {twice[0]!r} {names.count(twice[0])} times.")
         ways = [TEMPLATE] if templates is None else list(filter(None, read_lines(templates)))
@@ -89,28 +98,32 @@ def segment_to_folder(
     heads: Sequence[str] = (),
     limit: int | None = None,
     metrics: bool = True,
+    suffix: str = "png",
 ) -> dict[str, Any]:
-    """Segment a data set into `out/masks` and print what it scores.
+    """Segment a data set into `out/masks`, draw the first few in `pictures.png` and print what it scores.
 
     Returns:
       `model`, `way`, `frame`, `window`, `classes`, `background`, `heads`, `n_images`; `metrics` as
       `jaxclip.metrics.Segmented.to_dict` has them, None without masks; `class_iou`, the same by name (in the paper's
       way: background and foreground); and `images`, each with `name`, `mask` (its file; label i + 1 is class i,
       in the paper's way 1 is the foreground; 255 was not seen), `shares` of the picture by class, and, in the paper's
-      way, the `class` it is taken for.
+      way, the `class` it is taken for; and the `figure`'s file.
     """
     config = clip.config.vision
     chosen = chosen_heads(heads, config.n_layers, config.n_heads) if heads else None
     embeddings = class_embeddings(clip, named.prompts)
     n = len(named.classes)
+    source = source if metrics else Maskless(source)
     found = segment_data(
-        clip, source if metrics else Maskless(source), embeddings[:n], options,
+        clip, source, embeddings[:n], options,
         background=embeddings[n:] if named.background else None, heads=chosen, order=order, limit=limit,
     )  # fmt: skip
     n_images, done = min(len(source), limit or len(source)), count(1)
     with bar(clip.config.name) as progress:
         images, total = write_masks(found, out / "masks", named.classes, lambda: progress(next(done), n_images))
     labels = ("background", "foreground") if options.way == "foreground" else ("background", *named.classes)
+    few = [_shown(source, place, entry, out, options, order) for place, entry in enumerate(images[:MOST_SHOWN])]
+    figure = save(masks_figure(few, labels[1:]), out / f"pictures.{suffix}")
     if total is not None:
         _print(clip.config.name, total, labels)
     scored = None if total is None else total.to_dict()
@@ -126,7 +139,21 @@ def segment_to_folder(
         "metrics": scored,
         "class_iou": None if scored is None else dict(zip(labels, scored["class_iou"], strict=True)),
         "images": images,
+        "figure": figure.name,
     }
+
+
+def _shown(
+    source: MaskedSource, place: int, entry: dict[str, Any], out: Path, options: SegmentOptions, order: Any
+) -> Shown:
+    """A segmented picture, read back from where it was written."""
+    one = ordered(source[place], order)
+    truth = one.mask
+    if options.way == "foreground" and truth is not None:
+        truth = np.where(truth == UNSEEN, UNSEEN, truth > 0).astype(np.int32)
+    largest = sorted(((share, name) for name, share in entry["shares"].items() if share > LEAST_SHARE), reverse=True)
+    found = entry.get("class") or ", ".join(name for _, name in largest) or "nothing"
+    return Shown(one.name, f"found: {found}", np.asarray(one.image), read_mask(out / entry["mask"]), truth)
 
 
 class Maskless:
