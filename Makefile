@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint
+.PHONY: help demo test oldest lint
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -16,6 +16,12 @@ demo: $(VENV)/.runtime ## convert the shipped CLIP, check the sum, write figures
 
 test: $(VENV)/.test ## run the tests; PYTEST_ARGS="-k tokenizer" picks some
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+oldest: $(BIN)/python ## run the tests with the oldest version of every dependency, in .venv-oldest
+	$(BIN)/python -m venv .venv-oldest
+	.venv-oldest/bin/python -m pip install -q uv
+	.venv-oldest/bin/uv pip install -q --python .venv-oldest/bin/python --resolution lowest-direct -e '.[test]'
+	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
 
 lint: $(VENV)/.lint ## check style and formatting
 	$(BIN)/ruff check .
