@@ -1,10 +1,12 @@
 """What the decomposition costs on a GPU: images a second of the plain pass, of each detail and of a pass with moments,
-their share of the card's peak, memory, the sum's error by precision, and TextSpan of all heads. One JSON file.
+their share of the card's peak, memory, the sum's error by precision, TextSpan of all heads, a whole pass over files.
 
-    python experiments/bench_gpu.py                                        # B-16, L-14 and H-14, batches to saturation
-    python experiments/bench_gpu.py --models ViT-L-14 --only speed --batches 64 256
+    python experiments/bench_gpu.py --minutes 8                  # one call; the same command goes on where it stopped
+    python experiments/bench_gpu.py --models ViT-L-14 --only speed --programs plain head moments
+    python experiments/bench_gpu.py --smoke --out smoke.json     # a tiny model on any device: does all of it run?
 
-Weights are random: time does not depend on them. Without a GPU every row says that it was not measured.
+Weights are random: time does not depend on them. Without a GPU every row says that it was not measured. A row is
+written as soon as it is there, the most wanted first, and measured once.
 """
 
 import argparse
@@ -12,32 +14,44 @@ import json
 import platform
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from PIL import Image
 
+from jaxclip.clip import Clip
 from jaxclip.collected import Collected
-from jaxclip.config import Compute, VisionConfig
+from jaxclip.config import ClipConfig, Compute, PreprocessConfig, VisionConfig
 from jaxclip.contributions import Detail
 from jaxclip.convert.configs import openclip_towers
 from jaxclip.convert.registry import model_cfg
+from jaxclip.data.loader import batches
+from jaxclip.data.sources import open_data
 from jaxclip.heads import head_matrices
 from jaxclip.pass_step import step
+from jaxclip.passes import PassOptions, run_pass
 from jaxclip.text_span import head_bases
 from jaxclip.vision import VisionTransformer
 
 RESULTS = Path(__file__).parent / "results"
-NOT_MEASURED = "not measured: no GPU"
+NO_GPU, LATE = "not measured: no GPU", "not measured: out of time"
 PEAKS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12}
 """Dense bfloat16 operations a second by the makers' data sheets, of the SXM card where there are several."""
-PARTS = ("speed", "sums", "textspan")
-PROGRAMS = ("plain", *get_args(Detail), "moments")
+MODELS = ("ViT-L-14", "ViT-B-16", "ViT-H-14")
+TINY = VisionConfig(
+    image_size=(32, 32), patch_size=(8, 8), width=64, n_layers=2, n_heads=2, mlp_dim=128, embed_dim=32,
+    activation="gelu",
+)  # fmt: skip
+PROGRAMS = ("plain", "head", "moments", "layer", "token", "full", "explicit")
+"""`explicit` is the plain pass without cuDNN's attention (see `jaxclip.fused`)."""
 PRECISIONS = {
     "float32": Compute(), "tf32": Compute(precision="tensorfloat32"), "bfloat16": Compute(dtype="bfloat16"),
 }  # fmt: skip
@@ -47,41 +61,61 @@ N_TEXTS, STEPS = 3498, 20
 def main() -> None:
     options = parse()
     device = jax.devices()[0]
-    there = device.platform == "gpu" or options.any_device
-    results: dict[str, Any] = {
+    there = device.platform == "gpu" or options.smoke
+    out = options.out or RESULTS / f"gpu_{device.device_kind.replace(' ', '_') if there else 'none'}.json"
+    results: dict[str, Any] = json.loads(out.read_text()) if out.exists() else {}
+    results |= {
         "device": device.device_kind if there else None,
-        "peak_flops": peak(device.device_kind, options.peak),
-        "versions": {"jax": jax.__version__, "python": platform.python_version()},
+        "peak_flops": (best := peak(device.device_kind, options.peak)),
+        "versions": {"jax": jax.__version__, "python": platform.python_version(), "backend": versions(device)},
         "date": datetime.now(UTC).date().isoformat(),
     }
-    out = options.out or RESULTS / f"gpu_{device.device_kind.replace(' ', '_') if there else 'none'}.json"
-    out.parent.mkdir(parents=True, exist_ok=True)
-    parts = {"speed": speed, "sums": sums, "textspan": textspans}
-    for model in options.models:
-        config = openclip_towers(model_cfg(model)).vision
-        found = results[model] = {"flops_an_image": flops(config)}
-        for name in options.only:
-            found[name] = parts[name](config, options, results["peak_flops"]) if there else unmeasured(name)
-            out.write_text(json.dumps(results, indent=1) + "\n")
+    deadline = time.monotonic() + 60 * options.minutes
+    for part, model, row, measure in rows(options):
+        found = results.setdefault(model, {"flops_an_image": flops(configured(model))}).setdefault(part, {})
+        if isinstance(found.get(row), str | None):
+            unmeasured = NO_GPU if not there else LATE if time.monotonic() > deadline else None
+            found[row] = unmeasured or measure(found)
+        if best and part == "speed" and isinstance(found[row], dict):
+            found[row]["share_of_peak"] = found[row]["images_per_s"] * results[model]["flops_an_image"] / best
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_text(json.dumps(results, indent=1) + "\n")
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", default=["ViT-B-16", "ViT-L-14", "ViT-H-14"])
-    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--models", nargs="+", default=MODELS)
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS)
-    parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="of the speeds")
-    parser.add_argument("--batches", nargs="+", type=int, default=[8, 16, 32, 64, 128, 256, 512, 1024, 2048])
+    parser.add_argument("--precision", choices=PRECISIONS, default="bfloat16", help="of speeds and the pass over files")
+    parser.add_argument("--batches", nargs="+", type=int, default=[64, 128, 256, 512, 1024], help="of the plain pass")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--files", type=int, default=4096, help="pictures of the pass over files")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="begin nothing after so many")
     parser.add_argument("--peak", type=float, help="the card's operations a second, where it is not known here")
-    parser.add_argument("--any-device", action="store_true", help="measure whatever device there is")
+    parser.add_argument("--smoke", action="store_true", help="a tiny model on whatever device there is")
     parser.add_argument("--out", type=Path, help="JSON file; experiments/results/gpu_<device>.json by default")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.smoke:
+        options.models, options.batches, options.seconds, options.files = ["tiny"], [2, 4], 0.01, 40
+    return options
 
 
-def unmeasured(name: str) -> dict[str, str]:
-    rows = {"speed": PROGRAMS, "sums": PRECISIONS, "textspan": ("seconds",)}[name]
-    return dict.fromkeys(rows, NOT_MEASURED)
+def rows(options: argparse.Namespace) -> Iterator[tuple[str, str, str, Callable[[dict[str, Any]], Any]]]:
+    """Part, model and row of everything to be measured, with how; the most wanted first."""
+    for part in options.only:
+        for model in options.models:
+            for row in options.programs if part == "speed" else PARTS[part][0]:
+                yield part, model, row, partial(PARTS[part][1], configured(model), row, options)
+
+
+def configured(model: str) -> VisionConfig:
+    return TINY if model == "tiny" else openclip_towers(model_cfg(model)).vision
+
+
+def versions(device: Any) -> str:
+    """What JAX's backend says of itself: CUDA and driver, where there are any."""
+    return " ".join(device.client.platform_version.split())
 
 
 def peak(kind: str, given: float | None) -> float | None:
@@ -96,34 +130,40 @@ def flops(config: VisionConfig) -> float:
     return 2.0 * (patches + config.n_layers * block + w * config.embed_dim)
 
 
-def speed(config: VisionConfig, options: argparse.Namespace, best: float | None) -> dict[str, Any]:
-    """Images a second by batch, until a larger batch gains less than 3% or does not fit; and relative to plain."""
-    vision = tower(config, PRECISIONS[options.precision])
-    found: dict[str, Any] = {}
-    for name in options.programs:
-        rows = found[name] = {"batches": {}}
-        for batch in options.batches:
-            before = max((row["images_per_s"] for row in rows["batches"].values()), default=0.0)
-            try:
-                row = rows["batches"][str(batch)] = measured(name, vision, pictures(config, batch), options.seconds)
-            except jax.errors.JaxRuntimeError as error:
-                if "RESOURCE_EXHAUSTED" not in str(error):
-                    raise
-                rows["does_not_fit"] = batch
+def speed(config: VisionConfig, name: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
+    """Images a second: the plain pass by batch until a larger one gains less than 3% or does not fit; every other
+    program at the plain pass's best batch, or the largest half, quarter ... of it that fits. Shares are of the plain
+    pass's best."""
+    compute = PRECISIONS[options.precision]
+    vision = tower(config, replace(compute, attention="plain") if name == "explicit" else compute)
+    plain = found["plain"] if isinstance(found.get("plain"), dict) and found["plain"]["batch"] else None
+    sizes = options.batches if plain is None else [plain["batch"] >> n for n in range(plain["batch"].bit_length())]
+    row: dict[str, Any] = {"images_per_s": 0.0, "batch": None, "batches": {}}
+    for batch in sizes:
+        try:
+            one = row["batches"][str(batch)] = measured(name, vision, pictures(config, batch), options.seconds)
+        except jax.errors.JaxRuntimeError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            row["does_not_fit"] = batch
+            if plain is None:
                 break
-            if row["images_per_s"] < 1.03 * before:
-                break
-        rows["images_per_s"] = max((row["images_per_s"] for row in rows["batches"].values()), default=0.0)
-        if best:
-            rows["share_of_peak"] = rows["images_per_s"] * flops(config) / best
-        if "plain" in found and found["plain"]["images_per_s"]:
-            rows["share_of_plain"] = rows["images_per_s"] / found["plain"]["images_per_s"]
-    return found
+            continue
+        before = row["images_per_s"]
+        if one["images_per_s"] > before:
+            row |= {"batch": batch, **one}
+        if plain or one["images_per_s"] < 1.03 * before:
+            break
+    if plain:
+        row["share_of_plain"] = row["images_per_s"] / plain["images_per_s"]
+    return row
 
 
 def measured(name: str, vision: VisionTransformer, images: jax.Array, seconds: float) -> dict[str, float]:
     """One program at one batch; the host waits once, at the end."""
+    start = time.perf_counter()
     compiled, run = program(name, vision, images)
+    compile_s = time.perf_counter() - start
     jax.block_until_ready(run())
     start = time.perf_counter()
     jax.block_until_ready(run())
@@ -132,10 +172,11 @@ def measured(name: str, vision: VisionTransformer, images: jax.Array, seconds: f
     for _ in range(n):
         last = run()
     jax.block_until_ready(last)
+    rate = n * len(images) / (time.perf_counter() - start)
     held = compiled.memory_analysis()
     results = held.output_size_in_bytes - held.alias_size_in_bytes
     memory = held.argument_size_in_bytes + results + held.temp_size_in_bytes
-    return {"images_per_s": n * len(images) / (time.perf_counter() - start), "memory_bytes": memory}
+    return {"images_per_s": rate, "memory_bytes": memory, "compile_s": round(compile_s, 1)}
 
 
 def program(name: str, vision: VisionTransformer, images: jax.Array) -> tuple[Any, Callable[[], Any]]:
@@ -150,23 +191,20 @@ def program(name: str, vision: VisionTransformer, images: jax.Array) -> tuple[An
             return rest
 
         return compiled, run
-    call = (lambda v, x: v.embed(x)) if name == "plain" else (lambda v, x: v(x, detail=name))
+    call = (lambda v, x: v.embed(x)) if name in ("plain", "explicit") else (lambda v, x: v(x, detail=name))
     compiled = jax.jit(call).lower(vision, images).compile()
     return compiled, partial(compiled, vision, images)
 
 
-def sums(config: VisionConfig, options: argparse.Namespace, best: float | None) -> dict[str, Any]:
+def sums(config: VisionConfig, name: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, float]:
     """Largest error of `total()` and, against float32, of the embedding itself, relative to its norm."""
-    images, exact, found = pictures(config, 4), None, {}
-    for name, compute in PRECISIONS.items():
-        vision = tower(config, compute)
-        exact = np.asarray(vision.embed(images)) if exact is None else exact
-        found[name] = {}
-        for detail in get_args(Detail):
-            embedding, contributions = vision(images, detail=detail)
-            found[name][detail] = relative(contributions.total(), embedding)
-        found[name]["embedding"] = relative(vision.embed(images), exact)
-    return found
+    images, vision = pictures(config, 4), tower(config, PRECISIONS[name])
+    errors = {}
+    for detail in get_args(Detail):
+        embedding, contributions = vision(images, detail=detail)
+        errors[detail] = relative(contributions.total(), embedding)
+    exact = tower(config, Compute()).embed(images)
+    return errors | {"embedding": relative(vision.embed(images), exact)}
 
 
 def relative(x: Any, expected: Any) -> float:
@@ -174,19 +212,58 @@ def relative(x: Any, expected: Any) -> float:
     return float((np.linalg.norm(x - expected, axis=-1) / np.linalg.norm(expected, axis=-1)).max())
 
 
-def textspans(config: VisionConfig, options: argparse.Namespace, best: float | None) -> dict[str, float]:
+def textspans(config: VisionConfig, _: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, float]:
     """Seconds for the bases of all heads, from moments of a few hundred images."""
     vision = tower(config, Compute())
     moments = {"all": Collected.zero(config)}
     for seed in range(4):
-        moments, *_ = step(moments, vision, pictures(config, 64, seed), np.ones(64, np.float32), {}, "normalized")
+        moments, *_rest = step(moments, vision, pictures(config, 64, seed), np.ones(64, np.float32), {}, "normalized")
     heads = moments["all"].with_matrices(head_matrices(vision)).heads
     texts = jax.random.normal(jax.random.key(3), (N_TEXTS, config.embed_dim))
     texts = texts / jnp.linalg.norm(texts, axis=-1, keepdims=True)
-    jax.block_until_ready(head_bases(heads, texts, steps=STEPS))
+    steps = min(STEPS, config.head_dim)
+    jax.block_until_ready(head_bases(heads, texts, steps=steps))
     start = time.perf_counter()
-    jax.block_until_ready(head_bases(heads, texts, steps=STEPS))
+    jax.block_until_ready(head_bases(heads, texts, steps=steps))
     return {"heads": config.n_layers * config.n_heads, "texts": N_TEXTS, "seconds": time.perf_counter() - start}
+
+
+def files(config: VisionConfig, name: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, float]:
+    """Images a second of reading JPEGs alone, or of `jaxclip run` over them, from its third step to its last."""
+    preprocess = PreprocessConfig(
+        size=config.image_size, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28), interpolation="bicubic",
+        resize_mode="shortest",
+    )  # fmt: skip
+    batch = min(256, options.files // 5)
+    with TemporaryDirectory() as folder:
+        photographs(Path(folder) / "in", options.files)
+        source = open_data(str(Path(folder) / "in"))
+        stamps: list[tuple[float, int]] = []
+        if name == "reading":
+            for n, _ in enumerate(batches(source, preprocess, batch), 1):
+                stamps.append((time.perf_counter(), n * batch))
+        else:
+            whole = ClipConfig(
+                name="random", vision=config, text=None, text_missing="an image tower alone", preprocess=preprocess
+            )
+            vision = tower(config, PRECISIONS[options.precision])
+            clip = Clip(vision, None, jnp.zeros(()), None, whole, None)
+            asked = PassOptions(batch=batch)
+            run_pass(
+                clip, source, Path(folder) / "out", asked,
+                progress=lambda done, total: stamps.append((time.perf_counter(), done)),
+            )  # fmt: skip
+    (start, first), (end, last) = stamps[2], stamps[-1]
+    return {"images_per_s": (last - first) / (end - start), "batch": batch}
+
+
+def photographs(folder: Path, n: int) -> None:
+    """JPEGs of 500 by 375 pixels, of blots as large as a photograph's."""
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    first = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
+    for index in range(n):
+        first.rotate(index % 360).save(folder / f"{index:05}.jpg", quality=90)
 
 
 def tower(config: VisionConfig, compute: Compute) -> VisionTransformer:
@@ -204,6 +281,12 @@ def tower(config: VisionConfig, compute: Compute) -> VisionTransformer:
 def pictures(config: VisionConfig, batch: int, seed: int = 2) -> jax.Array:
     return jax.random.normal(jax.random.key(seed), (batch, *config.image_size, 3))
 
+
+PARTS = {
+    "speed": (PROGRAMS, speed), "sums": (tuple(PRECISIONS), sums), "textspan": (("all heads",), textspans),
+    "files": (("reading", "pass"), files),
+}  # fmt: skip
+"""Rows of each part, and how to measure one."""
 
 if __name__ == "__main__":
     main()
