@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help demo test oldest lint
+.PHONY: help demo test oldest lint bench
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -22,6 +22,14 @@ oldest: $(BIN)/python ## run the tests with the oldest version of every dependen
 	.venv-oldest/bin/python -m pip install -q uv
 	.venv-oldest/bin/uv pip install -q --python .venv-oldest/bin/python --resolution lowest-direct -e '.[test]'
 	.venv-oldest/bin/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+
+bench: $(VENV)/.test ## measure speed and memory, fill the tables of README and docs; REFERENCE=path/to/clip_text_span too
+	$(BIN)/python experiments/bench_core.py
+	$(BIN)/python experiments/bench_peers.py $(if $(REFERENCE),--reference $(REFERENCE))
+	$(BIN)/python experiments/bench_textspan.py $(if $(REFERENCE),--reference $(REFERENCE))
+	$(BIN)/python experiments/bench_pass.py
+	$(BIN)/python experiments/bench_growth.py
+	$(BIN)/python experiments/bench_tables.py
 
 lint: $(VENV)/.lint ## check style and formatting
 	$(BIN)/ruff check .

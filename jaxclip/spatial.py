@@ -104,7 +104,7 @@ def _text_maps(
 
 
 def summed_first(n_tokens: int, width: int, n_texts: int) -> bool:
-    """Whether a layer costs fewer products in the residual stream, tokens @ W_O, than with the texts, tokens @ (W_O @ G).
+    """Whether a layer costs fewer products in the residual stream, tokens @ W_O, than with texts, tokens @ (W_O @ G).
 
     Args:
       n_tokens: of all images together.
