@@ -54,13 +54,22 @@ def test_the_released_codes_metrics_of_its_own_heatmaps(golden):
 
 def test_the_released_codes_metrics_from_images_on(golden):
     expected, found = golden
-    scored = score_batch(found.labels, found.scores, expected["masks"])
+    heat = expected["heatmap"].astype(np.float64)
+    beyond = heat - heat.mean((1, 2), keepdims=True)
+    # One pixel of 262,144 is 8e-7 from its image's threshold, nearer than float32 carries a map: processors disagree on
+    # it. It is counted, and its label taken as released; every other label has to be the released one.
+    near = np.abs(beyond) < 1e-6
+    assert near.sum() == 1
+    apart = np.asarray(found.labels) != (beyond > 0)
+    assert not apart[~near].any()
+    labels = np.where(near, beyond > 0, found.labels).astype(np.int32)
+    scored = score_batch(labels, found.scores, expected["masks"])
     assert scored.pixel_accuracy == pytest.approx(expected["pixel_accuracy"], abs=1e-9)
     assert scored.mean_iou() == pytest.approx(expected["mean_iou"], abs=1e-9)
     # Enlarging repeats the edge's values, but PyTorch's rounding tears some of these ties by 6e-8, and where they are
     # an image's highest its average precision moves by up to 1e-2. Without that, by rounding, both agree.
-    whole = score_batch(found.labels, two_classes(np.round(expected["heatmap"], 5)), expected["masks"])
-    ours = score_batch(found.labels, two_classes(np.round(found.scores[:, 1], 5)), expected["masks"])
+    whole = score_batch(labels, two_classes(np.round(expected["heatmap"], 5)), expected["masks"])
+    ours = score_batch(labels, two_classes(np.round(found.scores[:, 1], 5)), expected["masks"])
     assert ours.mean_ap == pytest.approx(whole.mean_ap, abs=1e-6)
     assert scored.mean_ap == pytest.approx(whole.mean_ap, abs=1e-6)
     assert scored.mean_ap == pytest.approx(expected["mean_ap"], abs=5e-4)
