@@ -120,13 +120,19 @@ class Bank:
     Args:
       folder: of the bank.
       check: of a run, called with the name there of an array's metadata before it is believed.
+      shapes: that arrays must have; room is made for what metadata says before anything is read.
 
     Attributes:
       rows: which images of the data set those are.
     """
 
-    def __init__(self, folder: str | Path, check: Callable[[str], None] = lambda name: None):
-        self.folder, self._check = Path(folder), check
+    def __init__(
+        self,
+        folder: str | Path,
+        check: Callable[[str], None] = lambda name: None,
+        shapes: Mapping[str, tuple[int, ...]] | None = None,
+    ):
+        self.folder, self._check, self._shapes = Path(folder), check, dict(shapes or {})
         if not (self.folder / "zarr.json").is_file():
             raise FileNotFoundError(f"{self.folder} is no bank; run `jaxclip run` with --bank.")
         check(f"{self.folder.name}/zarr.json")
@@ -169,7 +175,12 @@ class Bank:
             raise ValueError(f"{self.folder} has no array {name!r}; it has {', '.join(there)}.")
         self._check(f"{self.folder.name}/{name}/zarr.json")
         with _named(path):
-            return ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}).result()
+            array = ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}).result()
+        if (wanted := self._shapes.get(name, array.shape)) != array.shape:
+            raise ValueError(
+                f"{path} is of shape {list(array.shape)}, the run's is {list(wanted)}. Run the pass again."
+            )
+        return array
 
     def _numbers(self, name: str, at: tuple[int, ...], rows: Any = slice(None)) -> np.ndarray:
         values = self._get(name, at, self.rows[rows]).astype(np.float32)

@@ -17,10 +17,12 @@ from flax import nnx
 
 from jaxclip.checksums import changed, checksums
 from jaxclip.clip import Clip
+from jaxclip.config import ClipConfig
 from jaxclip.data.source import Source
 from jaxclip.drafts import is_full
 from jaxclip.heads import head_matrices
 from jaxclip.params import flatten
+from jaxclip.strict_json import parse_json
 
 FORMAT = 2
 RUN, MATRICES, IMAGES, STATE, BANK, LOCK = "run.json", "matrices.npy", "images.jsonl", "state.npz", "bank", ".lock"
@@ -221,13 +223,34 @@ def read_info(folder: Path) -> dict[str, Any]:
       ValueError: it is damaged, or of another version's format.
     """
     try:
-        info = json.loads((folder / RUN).read_text(encoding="utf-8"))
+        info = parse_json((folder / RUN).read_bytes())
     except ValueError as error:
         raise ValueError(f"{folder / RUN} is damaged ({error}); delete {folder} and run it again.") from error
     if not isinstance(info, dict) or info.get("format") != FORMAT:
         held = info.get("format") if isinstance(info, dict) else None
         raise ValueError(f"{folder / RUN} is of format {held!r} and this version reads {FORMAT}; run it again.")
+    if not _says_enough(info):
+        raise ValueError(f"{folder / RUN} does not say what a run says of itself; delete {folder} and run it again.")
     return info
+
+
+def _says_enough(info: Mapping[str, Any]) -> bool:
+    """Whether what readers rely on is there and of its kind; a run may have been made by anybody."""
+    try:
+        data, options = info["data"], info["options"]
+        ClipConfig.from_dict(info["model"]["config"])
+        counts = [data["n_images"], options["batch"]]
+        names = [name for some in data["label_names"].values() for name in some]
+        words = [info["model"]["source"], data["source"], data["kind"], options["units"], *names]
+        return (
+            all(type(n) is int and 0 < n < 2**40 for n in counts)
+            and all(isinstance(word, str) for word in words)
+            and all(isinstance(some, list) for some in data["label_names"].values())
+            and isinstance(options["by"], list)
+            and set(options["by"]) <= set(data["label_names"])
+        )
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError):
+        return False
 
 
 def _identity(described: Mapping[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxclip.ablation import Components
-from jaxclip.bank import Bank
+from jaxclip.bank import Bank, label_path, row_shapes
 from jaxclip.collected import Collected, from_arrays
 from jaxclip.config import ClipConfig
 from jaxclip.heads import HeadState
@@ -148,7 +148,10 @@ class Run:
           FileNotFoundError: the run kept no bank.
           ValueError: it is damaged, or not the bank of these images.
         """
-        bank = Bank(self.folder / BANK, check=self._check)
+        n = self.info["data"]["n_images"]
+        shapes = {name: (n, *shape) for name, shape in row_shapes(self.config.vision).items()}
+        shapes |= {"readable": (n,)} | {label_path(kind): (n,) for kind in self.label_names}
+        bank = Bank(self.folder / BANK, check=self._check, shapes=shapes)
         if not np.array_equal(bank.rows, [place for place, line in enumerate(self._lines) if "error" not in line]):
             raise ValueError(
                 f"{bank.folder / 'readable'} is cut short or of another run; delete the run and make it again."
