@@ -1,16 +1,21 @@
-"""What README and docs show runs as it stands: Python on the scenes' model, commands as far as their arguments."""
+"""What README and docs show runs as it stands: Python on the scenes' model with the output that is shown, commands as
+far as their arguments; tables are what their scripts make of what was measured."""
 
+import contextlib
+import io
+import json
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tyro
 from PIL import Image
 
 import jaxclip
 from jaxclip.cli import COMMANDS
+from jaxclip.commands.usage import parse
 from jaxclip.data.scenes import scene
 from jaxclip.data.sources import open_data
 from jaxclip.passes import PassOptions, run_pass
@@ -21,6 +26,14 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```$", page.read_text(), re.MULTILINE | re.DOTALL)
+
+
+def python(page):
+    """Blocks of Python, each with the output that is shown behind it, or None."""
+    found = re.finditer(
+        r"^```python\n(.*?)^```$(?:\n\n^```text\n(.*?)^```$)?", page.read_text(), re.MULTILINE | re.DOTALL
+    )
+    return [match.groups() for match in found]
 
 
 def commands(page):
@@ -37,26 +50,69 @@ def place(tmp_path_factory):
     folder = tmp_path_factory.mktemp("docs")
     Image.fromarray(scene(0, "test", 1)["image"]).save(folder / "dog.jpg")
     clip = jaxclip.load("scenes")
-    run_pass(clip, open_data("scenes", split="test", limit=40), folder / "run", PassOptions(batch=20))
+    run_pass(clip, open_data("scenes", split="test", limit=40), folder / "run", PassOptions(batch=20, bank=True))
     return folder
 
 
-@pytest.mark.parametrize("page", named(page for page in PAGES if blocks(page, "python")))
-def test_python_on_a_page_runs_from_top_to_bottom(page, place, monkeypatch):
+@pytest.fixture
+def known(place, monkeypatch):
+    """What a block may take as given."""
     monkeypatch.chdir(place)
     clip = jaxclip.load("scenes")
     picture = Image.open(place / "dog.jpg")
-    masks = np.ones((2, clip.config.vision.n_layers, clip.config.vision.n_heads), np.float32)
     texts = np.asarray(clip.encode_text(clip.tokenize(["a star", "grass", "something red"]), normalize=True))
-    known = {"jaxclip": jaxclip, "clip": clip, "picture": picture, "images": clip.preprocess([picture])}
-    known |= {"masks": masks, "texts": texts}
-    for block in blocks(page, "python"):
-        exec(compile(block.replace('"ViT-L-14/openai"', '"scenes"'), str(page), "exec"), known)
+    given = {"jaxclip": jaxclip, "clip": clip, "picture": picture, "images": clip.preprocess([picture])}
+    return given | {"texts": texts}
+
+
+@pytest.mark.parametrize("page", named(page for page in PAGES if python(page)))
+def test_python_on_a_page_runs_from_top_to_bottom_and_prints_what_is_shown(page, known):
+    for block, shown in python(page):
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compile(block.replace('"ViT-L-14/openai"', '"scenes"'), str(page), "exec"), known)
+        if shown is not None:
+            assert printed.getvalue() == shown
+
+
+def test_an_output_that_is_not_what_comes_out_is_found(tmp_path):
+    page = tmp_path / "page.md"
+    first = "```python\nprint(1)\n```\n\n```text\n1\n```\n\n"
+    page.write_text(f"{first}```python\nx = 1\n```\n\nText.\n\n```text\nno output\n```\n")
+    assert python(page) == [("print(1)\n", "1\n"), ("x = 1\n", None)]
 
 
 @pytest.mark.parametrize("page", named(filter(commands, PAGES)))
 def test_commands_on_a_page_have_the_arguments_they_show(page):
     for line in commands(page):
-        arguments = shlex.split(line, comments=True)[1:]
+        arguments = shlex.split(line.split(" > ")[0], comments=True)[1:]
+        arguments = [word for word in arguments if word not in ("--json", "--debug")]
         assert arguments[0] in COMMANDS, line
-        tyro.extras.subcommand_cli_from_dict(COMMANDS, prog="jaxclip", args=arguments)
+        parse(arguments[0], COMMANDS[arguments[0]], arguments[1:])
+
+
+def test_the_tour_runs(known, capsys):
+    tour = ROOT / "docs" / "tour.py"
+    exec(compile(tour.read_text(), str(tour), "exec"), {"__name__": "tour"})
+    assert "largest error" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", named(PAGES))
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text()):
+        if "://" not in link:
+            assert (page.parent / link).exists(), link
+
+
+def test_tables_are_what_their_scripts_make(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "experiments"))
+    import pages
+    import supported
+
+    for name in ("correctness", "pages", "supported"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    assert pages.filled("README.md", "supported") == supported.by_tower()
+    assert pages.filled("docs/models.md", "models") == supported.by_name()
+    import correctness
+
+    measured = json.loads(correctness.RESULTS.read_text())
+    assert pages.filled("README.md", "correctness") == correctness.correctness_table(measured)
