@@ -6,8 +6,9 @@
     readable [image]   False where the image could not be read; its rows are NaN
     labels/KIND [image]   indices, -1 where there is none, -2 where a block is lost
 
-Files hold a block of images each, and in them one piece a layer and head: one head of all images is read without the
-others. Writing a row again changes nothing. Any zarr 3 reader opens the folder; paths stand in images.jsonl beside it.
+Files hold a block of images each (`jaxclip.data.order`), and in them one piece a layer and head: one head of all images
+is read without the others. A file is written by one host alone, which computed all of its rows. Writing a row again
+changes nothing. Any zarr 3 reader opens the folder; paths stand in images.jsonl beside it.
 Every block and piece carries its own checksum (CRC-32C), which is compared whenever it is read.
 """
 
@@ -23,13 +24,14 @@ import tensorstore as ts
 from jaxtyping import Float, Int
 
 from jaxclip.config import VisionConfig
+from jaxclip.data.order import Order
 from jaxclip.drafts import write_json
 
 LOST = -2
 """What a label reads as where its block is not there."""
 BankDtype = Literal["float32", "float16"]
-BLOCK_BYTES = 2**26
-"""About what a block of images holds in its largest array, and so in its largest file."""
+HELD_BYTES, MOST_ROWS = 2**26, 1024
+"""About what waits in memory of the largest array, on all hosts together, and so what its files of a group hold."""
 
 
 def row_shapes(config: VisionConfig) -> dict[str, tuple[int, ...]]:
@@ -41,43 +43,53 @@ def row_shapes(config: VisionConfig) -> dict[str, tuple[int, ...]]:
     }  # fmt: skip
 
 
-def block_size(config: VisionConfig, batch: int, n: int) -> int:
-    """Images of one file: whole batches, so that a file is written once, and no more than there are."""
+def steps_held(config: VisionConfig, batch: int) -> int:
+    """Steps whose rows may wait in memory to be written together."""
     row = 4 * max(int(np.prod(shape)) for shape in row_shapes(config).values())
-    return batch * max(1, min(1024, BLOCK_BYTES // row, n + batch - 1) // batch)
+    return max(1, min(MOST_ROWS, HELD_BYTES // row) // batch)
+
+
+def create_bank(folder: Path, config: VisionConfig, order: Order, kinds: Sequence[str], dtype: BankDtype) -> None:
+    """Empty arrays, or those that are there already, for `BankWriter`s on any number of hosts."""
+    folder.mkdir(exist_ok=True)
+    write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {}})
+    for name, (shape, kind) in _arrays(config, kinds, dtype).items():
+        _create(folder / name, (order.n, *shape), kind, order.block)
 
 
 class BankWriter:
-    """Rows in, files out; at most one block waits in memory."""
+    """Rows of a host's own parts in, its own files out; at most a group of steps waits in memory."""
 
-    def __init__(self, folder: Path, config: VisionConfig, n: int, kinds: Sequence[str], dtype: BankDtype, batch: int):
-        folder.mkdir(exist_ok=True)
-        write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {}})
-        self.folder, self.dtype, self.block = folder, np.dtype(dtype), block_size(config, batch, n)
-        self._arrays = {
-            name: _create(folder / name, (n, *shape), "float32" if name == "norm" else dtype, self.block)
-            for name, shape in row_shapes(config).items()
-        }
-        self._arrays["readable"] = _create(folder / "readable", (n,), "bool", self.block)
-        for kind in kinds:
-            self._arrays[label_path(kind)] = _create(folder / label_path(kind), (n,), "int32", self.block)
-        self._held: dict[str, list[np.ndarray]] = {name: [] for name in self._arrays}
-        self._first, self._rows = 0, 0
+    def __init__(
+        self, folder: Path, order: Order, share: range, config: VisionConfig, kinds: Sequence[str], start: int
+    ):
+        self.folder, self.order, self.share = folder, order, share
+        self._out = {name: _open(folder / name) for name in _arrays(config, kinds, "float32")}
+        self._held: dict[str, np.ndarray] = {}
+        self._step, self._written = start, start
         self._writing: list[tuple[str, Any]] = []
 
-    def add(self, first: int, rows: Mapping[str, np.ndarray]) -> None:
-        """Rows of one batch, the first of which is image `first`.
+    def add(self, rows: Int[np.ndarray, "place"], values: Mapping[str, np.ndarray]) -> None:
+        """What the next step found.
+
+        Args:
+          rows: numbers of its images, -1 for padding.
+          values: of the same places, for every array.
 
         Raises:
           ValueError: a number is too large for float16.
         """
-        if not self._rows:
-            self._first = first
-        readable = rows["readable"]
-        for name, values in rows.items():
-            self._held[name].append(self._cast(name, values, readable))
-        self._rows += len(readable)
-        if (self._first + self._rows) % self.block == 0:
+        if not self._held:
+            n = len(self.share) * self.order.block
+            self._held = {
+                name: np.zeros((n, *array.shape[1:]), array.dtype.numpy_dtype) for name, array in self._out.items()
+            }
+        real = rows >= 0
+        places = rows[real] - self._first(self._step, self.share.start)
+        for name, value in values.items():
+            self._held[name][places] = self._cast(name, value[real], values["readable"][real])
+        self._step += 1
+        if self._step % self.order.steps == 0:
             self._write()
 
     def flush(self) -> None:
@@ -85,27 +97,39 @@ class BankWriter:
         self._write()
         self._wait()
 
+    def _first(self, step: int, part: int) -> int:
+        return step // self.order.steps * self.order.group + part * self.order.block
+
     def _cast(self, name: str, values: np.ndarray, readable: np.ndarray) -> np.ndarray:
-        array = self._arrays[name]
+        dtype = self._out[name].dtype.numpy_dtype
         if not np.issubdtype(values.dtype, np.floating):
-            return values.astype(array.dtype.numpy_dtype)
+            return values.astype(dtype)
         with np.errstate(over="ignore"):
-            cast = values.astype(array.dtype.numpy_dtype)
+            cast = values.astype(dtype)
         if not np.isfinite(cast[readable]).all():
             raise ValueError(f"{name} holds numbers too large for float16; pass bank_dtype float32.")
         cast[~readable] = np.nan
         return cast
 
     def _write(self) -> None:
-        if not self._rows:
+        """What was added since the last time: all of it in one group, and of each part one run of rows."""
+        if self._step == self._written:
             return
         self._wait()
-        rows = slice(self._first, self._first + self._rows)
-        self._writing = [
-            (name, self._arrays[name][rows].write(np.concatenate(held))) for name, held in self._held.items()
-        ]
-        self._held = {name: [] for name in self._arrays}
-        self._rows = 0
+        begin, per = self._written % self.order.steps, self.order.per_part
+        end = begin + self._step - self._written
+        own = self._first(self._written, self.share.start)
+        for part in self.share:
+            first = self._first(self._written, part)
+            rows = slice(first + begin * per, min(first + end * per, self.order.n))
+            if rows.start < rows.stop:
+                held = slice(rows.start - own, rows.stop - own)
+                self._writing += [
+                    (name, self._out[name][rows].write(values[held])) for name, values in self._held.items()
+                ]
+        self._written = self._step
+        if self._step % self.order.steps == 0:
+            self._held = {}  # not used again: these may still be on their way to the disk
 
     def _wait(self) -> None:
         for name, future in self._writing:
@@ -175,7 +199,7 @@ class Bank:
             raise ValueError(f"{self.folder} has no array {name!r}; it has {', '.join(there)}.")
         self._check(f"{self.folder.name}/{name}/zarr.json")
         with _named(path):
-            array = ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}).result()
+            array = _open(path)
         if (wanted := self._shapes.get(name, array.shape)) != array.shape:
             raise ValueError(
                 f"{path} is of shape {list(array.shape)}, the run's is {list(wanted)}. Run the pass again."
@@ -224,7 +248,17 @@ def label_path(kind: str) -> str:
     return f"labels/{name if name.strip('.') else name.replace('.', '%2E') or '%'}"
 
 
-def _create(path: Path, shape: tuple[int, ...], dtype: str, block: int) -> Any:
+def _arrays(config: VisionConfig, kinds: Sequence[str], dtype: str) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shape of one image's entry, and type, of every array of a bank."""
+    numbers = {name: (shape, "float32" if name == "norm" else dtype) for name, shape in row_shapes(config).items()}
+    return numbers | {"readable": ((), "bool")} | {label_path(kind): ((), "int32") for kind in kinds}
+
+
+def _open(path: Path) -> Any:
+    return ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}).result()
+
+
+def _create(path: Path, shape: tuple[int, ...], dtype: str, block: int) -> None:
     whole = [block, *shape[1:]]
     # Images, then single layers and heads, then the vector.
     piece = [block, *[1] * (len(shape) - 2), *shape[-1:]] if len(shape) > 1 else [block]
@@ -240,4 +274,4 @@ def _create(path: Path, shape: tuple[int, ...], dtype: str, block: int) -> Any:
         "fill_value": {"bool": False, "int32": LOST}.get(dtype, "NaN"),
     }  # fmt: skip
     kvstore = {"driver": "file", "path": str(path)}
-    return ts.open({"driver": "zarr3", "kvstore": kvstore, "metadata": metadata}, create=True, open=True).result()
+    ts.open({"driver": "zarr3", "kvstore": kvstore, "metadata": metadata}, create=True, open=True).result()

@@ -43,7 +43,8 @@ def overview() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point: exit status 0 when all is well, 1 for a finding or an error told in one line, 2 for bad usage."""
+    """Entry point: exit status 0 when all is well, 1 for a finding or an error told in one line, 2 for bad usage, 75
+    for a pass that stopped early and goes on with the same command."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug, as_json = (flag in words and not words.remove(flag) for flag in ("--debug", "--json"))
     if not words or words[0] in ("-h", "--help", "help"):
@@ -67,7 +68,7 @@ def _run(words: list[str], debug: bool) -> tuple[int, dict[str, Any] | None]:
         return 0, parse(words[0], COMMANDS[words[0]], words[1:]).run()
     except Failed as failure:
         _complain(failure)
-        return 1, failure.result
+        return failure.status, failure.result
     except UsageError as error:
         _complain(error)
         return 2, None

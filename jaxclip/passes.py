@@ -1,17 +1,20 @@
 """The one loop that runs a model over a data set. What it leaves behind is opened with `jaxclip.open_run`.
 
-    run.json        what ran: model, data, options, versions; a run only ever continues as itself
+    run.json        what ran: model, data, options, order, versions; a run only ever continues as itself
     matrices.npy    the heads' way into the joint space
-    images.jsonl    one line an image: its name, its labels, and why it could not be read, if so
+    images.jsonl    one line an image: its number, name and labels, and why it could not be read, if so; while the pass
+                    goes on, images.jsonl.draft has them as they come
     state.npz       how far the pass is, with the moments up to there and checksums of the files above; replaced whole
     bank/           see `jaxclip.bank`
 
-Batches have a fixed order, and what follows the last saved state is thrown away or written over by the same bytes. So a
-pass that was killed anywhere ends with the same bits as one that was not.
+Steps have a fixed order, and what follows the last saved state is thrown away or written over by the same bytes. So a
+pass that was killed anywhere ends with the same bits as one that was not. Of several hosts each reads its own parts of
+the data and writes their rows of the bank; the first one writes all else.
 """
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
@@ -21,11 +24,13 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from jaxclip import sharding
-from jaxclip.bank import BankDtype, BankWriter, label_path
+from jaxclip import hosts, sharding
+from jaxclip.bank import BankDtype, BankWriter, create_bank, label_path, steps_held
 from jaxclip.clip import Clip
 from jaxclip.collected import to_arrays
+from jaxclip.config import VisionConfig
 from jaxclip.data.loader import Batch, batches
+from jaxclip.data.order import Order
 from jaxclip.data.source import Source
 from jaxclip.heads import HeadState
 from jaxclip.nonfinite import explain_nonfinite
@@ -33,6 +38,8 @@ from jaxclip.pass_step import Units, step
 from jaxclip.run_folder import (
     BANK,
     IMAGES,
+    LINES,
+    LOCK,
     STATE,
     ImageLines,
     check_unchanged,
@@ -44,7 +51,7 @@ from jaxclip.run_folder import (
     replaced,
     settle,
 )
-from jaxclip.runs import Run, by_key, open_run, read_state
+from jaxclip.runs import Run, State, by_key, open_run, read_state
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +66,7 @@ class PassOptions:
       bank_dtype: of the stored numbers.
       units: "normalized" divides an image's components by the norm of its embedding, as the paper's code does.
       apply_exif: turn photographs as their EXIF tag says; OpenCLIP does not.
+      parts: of every batch, that hosts can share out; by default the largest number that divides both the batch and 16.
     """
 
     batch: int = 32
@@ -68,6 +76,7 @@ class PassOptions:
     bank_dtype: BankDtype = "float32"
     units: Units = "normalized"
     apply_exif: bool = False
+    parts: int | None = None
 
     def __post_init__(self) -> None:
         if self.batch < 1:
@@ -80,11 +89,19 @@ class PassOptions:
             if getattr(self, name) not in get_args(choices):
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}; got {getattr(self, name)!r}.")
 
+    def order(self, config: VisionConfig, n: int) -> Order:
+        """Which of n images are read when."""
+        return Order.of(n, self.batch, self.parts, steps_held(config, self.batch))
+
     def check(self, source: Source) -> None:
         """Refuse kinds of label that a source does not have."""
         if missing := [kind for kind in self.by if not source.label_names.get(kind)]:
             there = ", ".join(kind for kind, names in source.label_names.items() if names) or "none"
             raise ValueError(f"the data has no labels of kind {', '.join(missing)}; it has {there}.")
+
+
+class Stopped(Exception):
+    """A pass was asked to stop, and saved what it had done."""
 
 
 def run_pass(
@@ -99,16 +116,18 @@ def run_pass(
     save_every: float = 60.0,
     n_threads: int | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
+    stop: Callable[[], bool] = lambda: False,
 ) -> Run:
     """Run a model over a data set, or go on with it where it was; an ended run is only opened.
 
-    However often it was interrupted, what it leaves is bit for bit the same on the same machine; on another number of
-    devices it is the same but for rounding.
+    However often it was interrupted, what it leaves is bit for bit the same on the same machine. On another number of
+    hosts the bank is the same to the bit and moments are but for rounding, as long as there are as many devices in all;
+    on another number of devices everything is the same but for rounding.
 
     Args:
       clip: only its image tower is used.
       source: the images, from `jaxclip.data.sources.open_data`.
-      out: a folder for the run.
+      out: a folder for the run; of several hosts all must see it.
       options: what to leave there.
       mesh: devices to run on, from `jaxclip.sharding.make_mesh`; by default all there are, each with its own part of
         every batch.
@@ -117,66 +136,84 @@ def run_pass(
       save_every: seconds between saved states, the most work that an interruption costs.
       n_threads: that read images.
       progress: called after every step with the number of images seen and of all.
+      stop: asked after every step; True on any host saves on all of them and stops there.
 
     Raises:
       FileExistsError: the folder holds something else, or another process is running into it.
       ValueError: it holds a run of another model, of other data or options, or by other versions; no image could be
-        read; the model gives NaN; a batch cannot be split over the devices; there are several hosts.
+        read; the model gives NaN; a batch cannot be split over the devices, or the parts over the hosts.
       OSError: the disk is full. What was done so far is kept.
+      Stopped: `stop` said so.
     """
     options.check(source)
-    if jax.process_count() > 1:
-        raise ValueError(f"a pass runs on one host; got {jax.process_count()}. Run it on one, on all of its devices.")
     mesh = sharding.default_mesh() if mesh is None else mesh
+    order = options.order(clip.config.vision, len(source))
+    share = order.share(jax.process_index(), jax.process_count())
     if mesh is not None:
         sharding.check(mesh.shape, clip.config.vision, options.batch)
     out = Path(out).absolute()
-    with claimed(out), explained(out):
-        settle(out, describe(clip, source, asdict(options), model, data), clip)
-        loop = _Pass(clip, source, out, options, mesh)
-        try:
-            saved = monotonic()
-            for batch in loop.remaining(n_threads):
-                loop.step(batch)
-                progress(loop.n_seen, len(source))
-                if monotonic() - saved >= save_every:
-                    loop.save()
-                    saved = monotonic()
-            loop.save()
-        finally:
-            loop.close()
+    with ExitStack() as held:
+        described = describe(clip, source, asdict(options) | {"parts": order.parts}, model, data)
+        described["order"] = {"parts": order.parts, "steps": order.steps}
+        hosts.agree(model=described["model"]["hash"], data=described["data"]["fingerprint"], out=str(out),
+                    options=described["options"])  # fmt: skip
+        hosts.once(lambda: held.enter_context(claimed(out)))
+        held.enter_context(explained(out))
+        hosts.once(lambda: settle(out, described, clip))
+        hosts.check_shared(out / LOCK)
+        loop = _Pass(clip, source, out, options, order, share, mesh)
+        held.callback(loop.close)
+        saved, wanted = monotonic(), hosts.Vote(mesh)
+        for batch in loop.remaining(n_threads):
+            loop.step(batch)
+            progress(order.n_seen(loop.n_done), len(source))
+            late = hosts.is_first() and monotonic() - saved >= save_every
+            now = wanted(_STOP if stop() else _SAVE if late else 0)
+            if now >= _SAVE:
+                loop.save()
+                saved = monotonic()
+            if now == _STOP:
+                raise Stopped(f"stopped after {order.n_seen(loop.n_done)} of {len(source)} images")
+        loop.save()
+        hosts.once(loop.finish)
     return open_run(out)
+
+
+_SAVE, _STOP = 1, 2
 
 
 class _Pass:
     """A pass between two steps. The numbers of a batch are fetched while the device works on the next one."""
 
-    def __init__(self, clip: Clip, source: Source, out: Path, options: PassOptions, mesh: Mesh | None):
+    def __init__(
+        self, clip: Clip, source: Source, out: Path, options: PassOptions, order: Order, share: range, mesh: Mesh | None
+    ):
         self.clip, self.source, self.out, self.options = clip, source, out, options
+        self.order, self.share, self.mesh, self.vision = order, share, mesh, clip.vision
         state = read_state(out, read_info(out))
-        check_unchanged(out, {name: said for name, said in state.checksums.items() if name != IMAGES})
+        hosts.once(
+            lambda: check_unchanged(out, {name: said for name, said in state.checksums.items() if name != IMAGES})
+        )
         self.moments, self.n_done, self._saved = state.moments, state.n_batches, state.n_batches
-        self.mesh, self.vision = mesh, clip.vision
         if mesh is not None:
             self.moments = sharding.place_moments(self.moments, mesh)
             self.vision = sharding.place_vision(clip.vision, mesh)
-        self._pending: tuple[int, Batch, HeadState, jax.Array] | None = None
-        self._bank = None
-        if options.bank and self.n_seen < len(source):
-            kinds = list(source.label_names)
-            self._bank = BankWriter(
-                out / BANK, clip.config.vision, len(source), kinds, options.bank_dtype, options.batch
-            )
-        self._checksums = fixed_checksums(out)
-        self._lines = ImageLines(out, state.n_bytes, state.checksums.get(IMAGES))
+        self._pending: tuple[Batch, HeadState, jax.Array] | None = None
+        self._bank, self._lines, self._new_lines = None, None, []
+        if options.bank and self.n_done < order.n_steps:
+            config, kinds = clip.config.vision, list(source.label_names)
+            hosts.once(lambda: create_bank(out / BANK, config, order, kinds, options.bank_dtype))
+            self._bank = BankWriter(out / BANK, order, share, config, kinds, self.n_done)
+        hosts.once(lambda: self._open_lines(state))
 
-    @property
-    def n_seen(self) -> int:
-        return min(self.n_done * self.options.batch, len(self.source))
+    def _open_lines(self, state: State) -> None:
+        if self.n_done < self.order.n_steps:
+            self._checksums = fixed_checksums(self.out)
+            self._lines = ImageLines(self.out, state.n_bytes, state.checksums.get(IMAGES))
 
     def remaining(self, n_threads: int | None) -> Iterator[Batch]:
         return batches(
-            self.source, self.clip.config.preprocess, self.options.batch, start=self.n_done,
+            self.source, self.clip.config.preprocess, self.order, share=self.share, start=self.n_done,
             apply_exif=self.options.apply_exif, n_threads=n_threads,
         )  # fmt: skip
 
@@ -187,7 +224,7 @@ class _Pass:
             inputs = sharding.place_batch(inputs, self.mesh)
         self.moments, state, norm = step(self.moments, self.vision, *inputs, self.options.units, self.mesh)
         self._keep()
-        self._pending = self.n_done * self.options.batch, batch, state, norm
+        self._pending = batch, state, norm
         self.n_done += 1
 
     def save(self) -> None:
@@ -197,35 +234,49 @@ class _Pass:
             return
         if self._bank:
             self._bank.flush()
-        said = json.dumps(self._checksums | {IMAGES: self._lines.sync()}).encode()
-        counters = {"n_batches": np.int64(self.n_done), "n_bytes": np.int64(self._lines.n_bytes)}
-        counters["checksums"] = np.frombuffer(said, np.uint8)
-        arrays = {name: np.asarray(leaf) for name, leaf in to_arrays(self.moments).items()}
-        with replaced(self.out / STATE) as file:
-            np.savez(file, **counters, **arrays)
+        # Nobody's lines arrive before its rows are on the disk.
+        lines, self._new_lines = hosts.gather(b"".join(self._new_lines)), []
+        arrays = {name: hosts.local(leaf) for name, leaf in to_arrays(self.moments).items()}
+        hosts.once(lambda: self._write_state(b"".join(lines), arrays))
         self._saved = self.n_done
 
+    def _write_state(self, lines: bytes, arrays: dict[str, np.ndarray]) -> None:
+        for line in lines.splitlines(keepends=True):
+            self._lines.add(line)
+        ended = self.n_done == self.order.n_steps
+        listed = self._lines.put_in_order() if ended else self._lines.sync()
+        said = json.dumps(self._checksums | {IMAGES: listed}).encode()
+        counters = {"n_batches": np.int64(self.n_done), "n_bytes": np.int64(self._lines.n_bytes)}
+        counters["checksums"] = np.frombuffer(said, np.uint8)
+        with replaced(self.out / STATE) as file:
+            np.savez(file, **counters, **arrays)
+
+    def finish(self) -> None:
+        """Nothing is left to do."""
+        self.close()
+        (self.out / LINES).unlink(missing_ok=True)
+
     def close(self) -> None:
-        self._lines.close()
+        if self._lines is not None:
+            self._lines.close()
 
     def _keep(self) -> None:
         if self._pending is None:
             return
-        (first, batch, state, norm), self._pending = self._pending, None
-        n = len(batch.names)
-        readable, norm = batch.weights[:n] > 0, np.asarray(norm)[:n]
+        (batch, state, norm), self._pending = self._pending, None
+        readable, norm = batch.weights > 0, hosts.local(norm)
         if (bad := np.flatnonzero(readable & ~(np.isfinite(norm) & (norm > 0)))).size:
             raise ValueError(explain_nonfinite(self.clip.vision, batch.images[bad[:1]], [batch.names[bad[0]]]))
         if self._bank:
-            rows = {name: np.asarray(values)[:n] for name, values in vars(state).items()}
-            labels = {label_path(kind): values[:n] for kind, values in batch.labels.items()}
-            self._bank.add(first, {**rows, "norm": norm, "readable": readable, **labels})
-        for place in range(n):
-            self._lines.add(_line(batch, place))
+            values = {name: hosts.local(own) for name, own in vars(state).items()}
+            labels = {label_path(kind): own for kind, own in batch.labels.items()}
+            self._bank.add(batch.rows, {**values, "norm": norm, "readable": readable, **labels})
+        self._new_lines += [_line(batch, place) for place, row in enumerate(batch.rows) if row >= 0]
 
 
 def _line(batch: Batch, place: int) -> bytes:
-    fields = {"name": batch.names[place], "labels": {kind: int(x[place]) for kind, x in batch.labels.items()}}
+    labels = {kind: int(x[place]) for kind, x in batch.labels.items()}
+    fields = {"row": int(batch.rows[place]), "name": batch.names[place], "labels": labels}
     if batch.errors[place] is not None:
         fields["error"] = batch.errors[place]
     return json.dumps(fields).encode() + b"\n"

@@ -24,8 +24,9 @@ from jaxclip.heads import head_matrices
 from jaxclip.params import flatten
 from jaxclip.strict_json import parse_json
 
-FORMAT = 2
+FORMAT = 3
 RUN, MATRICES, IMAGES, STATE, BANK, LOCK = "run.json", "matrices.npy", "images.jsonl", "state.npz", "bank", ".lock"
+LINES = f"{IMAGES}.draft"
 FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETDOWN, errno.EROFS)
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow")
 
@@ -136,7 +137,7 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
 
 
 class ImageLines:
-    """images.jsonl while it is written; what lies behind the saved state is cut off.
+    """The lines of images.jsonl in the order they are made; what lies behind the saved state is cut off.
 
     Args:
       folder: of the run.
@@ -148,13 +149,13 @@ class ImageLines:
     """
 
     def __init__(self, folder: Path, n_bytes: int, said: str | None):
-        path = folder / IMAGES
+        self.folder, path = folder, folder / LINES
         held = path.read_bytes()[:n_bytes] if path.exists() else b""
         if len(held) < n_bytes:
             raise ValueError(f"{path} was cut short; delete {folder} and run it again.")
         self._digest = hashlib.sha256(held)
         if said is not None and self._digest.hexdigest() != said:
-            raise ValueError(damaged(folder, IMAGES))
+            raise ValueError(damaged(folder, LINES))
         self._file, self.n_bytes = path.open("ab"), n_bytes
         self._file.truncate(n_bytes)
 
@@ -168,6 +169,15 @@ class ImageLines:
         self._file.flush()
         os.fsync(self._file.fileno())
         return self._digest.hexdigest()
+
+    def put_in_order(self) -> str:
+        """Write images.jsonl itself, in the data's order; its SHA-256."""
+        self.sync()
+        lines = (self.folder / LINES).read_bytes().splitlines(keepends=True)
+        text = b"".join(sorted(lines, key=lambda line: json.loads(line)["row"]))
+        with replaced(self.folder / IMAGES) as file:
+            file.write(text)
+        return hashlib.sha256(text).hexdigest()
 
     def close(self) -> None:
         self._file.close()

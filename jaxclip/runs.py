@@ -15,8 +15,9 @@ from jaxclip.ablation import Components
 from jaxclip.bank import Bank, label_path, row_shapes
 from jaxclip.collected import Collected, from_arrays
 from jaxclip.config import ClipConfig
+from jaxclip.data.order import Order
 from jaxclip.heads import HeadState
-from jaxclip.run_folder import BANK, IMAGES, MATRICES, RUN, STATE, check_unchanged, damaged, read_info
+from jaxclip.run_folder import BANK, IMAGES, LINES, MATRICES, RUN, STATE, check_unchanged, damaged, read_info
 
 ALL = "all"
 """The moments of every image, beside those by kind of label."""
@@ -69,6 +70,10 @@ class Run:
         return ClipConfig.from_dict(self.info["model"]["config"])
 
     @property
+    def is_finished(self) -> bool:
+        return self.state.n_batches >= Order.of_info(self.info).n_steps
+
+    @property
     def n_images(self) -> int:
         """That could be read."""
         return len(self.names)
@@ -87,6 +92,11 @@ class Run:
     def names(self) -> list[str]:
         """Paths, or what tells an image apart where there is none."""
         return [line["name"] for line in self._lines if "error" not in line]
+
+    @cached_property
+    def places(self) -> list[int]:
+        """Numbers of the images among those of the data."""
+        return [line["row"] for line in self._lines if "error" not in line]
 
     @cached_property
     def labels(self) -> dict[str, Int[np.ndarray, "image"]]:
@@ -152,7 +162,7 @@ class Run:
         shapes = {name: (n, *shape) for name, shape in row_shapes(self.config.vision).items()}
         shapes |= {"readable": (n,)} | {label_path(kind): (n,) for kind in self.label_names}
         bank = Bank(self.folder / BANK, check=self._check, shapes=shapes)
-        if not np.array_equal(bank.rows, [place for place, line in enumerate(self._lines) if "error" not in line]):
+        if not np.array_equal(bank.rows, self.places):
             raise ValueError(
                 f"{bank.folder / 'readable'} is cut short or of another run; delete the run and make it again."
             )
@@ -165,13 +175,14 @@ class Run:
 
     @cached_property
     def _lines(self) -> list[dict[str, Any]]:
-        path = self.folder / IMAGES
+        path = self.folder / (IMAGES if self.is_finished else LINES)
         text = path.read_bytes()[: self.state.n_bytes] if path.exists() else b""
         if len(text) < self.state.n_bytes:
             raise ValueError(f"{path} was cut short; delete {self.folder} and run it again.")
         if text and hashlib.sha256(text).hexdigest() != self.state.checksums[IMAGES]:
-            raise ValueError(damaged(self.folder, IMAGES))
-        return [json.loads(line) for line in text.splitlines()]
+            raise ValueError(damaged(self.folder, path.name))
+        # While a pass goes on they stand as they were read.
+        return sorted(map(json.loads, text.splitlines()), key=lambda line: line["row"])
 
     def _check(self, name: str) -> None:
         check_unchanged(self.folder, {name: self.state.checksums.get(name, "")} if self.state.n_batches else {})
@@ -193,7 +204,7 @@ def open_run(folder: str | Path, *, unfinished: bool = False) -> Run:
         raise FileNotFoundError(f"{folder} is no run: it has no {RUN}. Make one with `jaxclip run MODEL DATA --out`.")
     info = read_info(folder)
     state = read_state(folder, info)
-    seen, n = min(state.n_batches * info["options"]["batch"], info["data"]["n_images"]), info["data"]["n_images"]
+    seen, n = Order.of_info(info).n_seen(state.n_batches), info["data"]["n_images"]
     if seen < n and not unfinished:
         raise ValueError(f"{folder} has seen {seen} of {n} images; run the same command again to finish it.")
     run = Run(folder, info, state)

@@ -51,7 +51,17 @@ def make_mesh(data: int | None = None, model: int = 1, devices: Sequence[Any] | 
             f"data * model must be the number of devices, {len(devices)}; got data={data} and model={model}. "
             f"Pass devices=jax.devices()[:n] to use some of them."
         )
-    return jax.make_mesh((data, model), (DATA, MODEL), axis_types=(AxisType.Auto,) * 2, devices=devices)
+    types = (AxisType.Auto,) * 2
+    if len({device.process_index for device in devices}) == 1:
+        return jax.make_mesh((data, model), (DATA, MODEL), axis_types=types, devices=devices)
+    # A host's devices side by side, so that its part of a batch is one piece.
+    devices = np.array(sorted(devices, key=lambda device: (device.process_index, device.id)))
+    if jax.local_device_count() % model:
+        raise ValueError(
+            f"heads are split over the devices of one host, {jax.local_device_count()}; got model={model}, which does "
+            f"not divide that."
+        )
+    return Mesh(devices.reshape(data, model), (DATA, MODEL), axis_types=types)
 
 
 def default_mesh() -> Mesh | None:
@@ -86,16 +96,15 @@ def spec(axes: str) -> PartitionSpec:
     return PartitionSpec(*(RULES.get(letter) for letter in axes.split()))
 
 
-def place_vision(
-    vision: nnx.Module, mesh: Mesh, put: Callable[[Any, NamedSharding], Any] = jax.device_put
-) -> nnx.Module:
+def place_vision(vision: nnx.Module, mesh: Mesh, put: Callable[[Any, NamedSharding], Any] | None = None) -> nnx.Module:
     """The image tower with every weight where its axes say.
 
     Args:
       vision: a `jaxclip.vision.VisionTransformer`.
       mesh: from `make_mesh`.
-      put: (weight, sharding) -> what to hold in its place.
+      put: (weight, sharding) -> what to hold in its place; by default the weight itself, which every host has.
     """
+    put = put or _put
     table = vision_axes(vision.config)
     graph, state = nnx.split(vision)
     leaves = flatten(nnx.to_pure_dict(state))
@@ -105,13 +114,27 @@ def place_vision(
 
 
 def place_batch(batch: Any, mesh: Mesh) -> Any:
-    """Arrays with the batch as their first axis, each device its own part: a pytree of host arrays."""
-    return jax.device_put(batch, NamedSharding(mesh, spec("b")))
+    """Arrays with the batch as their first axis, each device its own part: a pytree of host arrays.
+
+    Of several hosts each gives its own part of the batch.
+    """
+    where = NamedSharding(mesh, spec("b"))
+    if where.is_fully_addressable:
+        return jax.device_put(batch, where)
+    return jax.tree.map(lambda x: jax.make_array_from_process_local_data(where, np.asarray(x)), batch)
 
 
 def place_moments(moments: dict[str, Collected], mesh: Mesh) -> dict[str, Collected]:
     """A pass's moments where they are kept: heads with their weights, all else on every device."""
-    return jax.device_put(moments, jax.tree.map(lambda part: NamedSharding(mesh, part), moment_specs(moments)))
+    return jax.tree.map(lambda x, part: _put(x, NamedSharding(mesh, part)), moments, moment_specs(moments))
+
+
+def _put(x: Any, where: NamedSharding) -> jax.Array:
+    """An array that every host has, on the devices of all."""
+    if where.is_fully_addressable:
+        return jax.device_put(x, where)
+    held = np.asarray(x)
+    return jax.make_array_from_callback(held.shape, where, lambda at: held[at])
 
 
 def moment_specs(moments: dict[str, Collected]) -> dict[str, Collected]:

@@ -27,6 +27,19 @@ def export(path, **preprocess):
     return path
 
 
+TWO_LAYERS = {"image_size": (16, 16), "patch_size": (8, 8), "width": 32, "n_layers": 2, "mlp_dim": 48, "embed_dim": 16}
+
+
+def export_two_layers(path):
+    """Shallow enough that what devices round differently stays below 1e-6."""
+    image, text = towers.vision(**TWO_LAYERS), towers.text(vocab_size=49408, embed_dim=16)
+    preprocess = PreprocessConfig(**PREPROCESS | {"size": (16, 16), "resize_mode": "squash"})
+    config = ClipConfig(name="small", vision=image.config, text=text.config, preprocess=preprocess)
+    weights = {"vision": towers.params(image), "text": towers.params(text), "logit_scale": np.float32(2.0)}
+    export_openclip(weights, config, path)
+    return path
+
+
 def vision(compute=None, **changes):
     """An image tower alone."""
     config = ClipConfig(

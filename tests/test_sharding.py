@@ -11,13 +11,13 @@ import jax.numpy as jnp
 import mesh_worker
 import numpy as np
 import pytest
+import small
 import towers
 from PIL import Image
 
 import jaxclip
 from jaxclip import sharding
-from jaxclip.config import ClipConfig, PreprocessConfig, VisionConfig
-from jaxclip.convert import export_openclip
+from jaxclip.config import VisionConfig
 from jaxclip.data.sources import open_data
 from jaxclip.hlo import work
 from jaxclip.moments import Moments, combined
@@ -25,21 +25,11 @@ from jaxclip.passes import run_pass
 from jaxclip.shard_moments import summed
 
 MESHES = tuple(mesh_worker.MESHES)
-SMALL = {"image_size": (16, 16), "patch_size": (8, 8), "width": 32, "n_layers": 2, "mlp_dim": 48, "embed_dim": 16}
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
-    vision = towers.vision(**SMALL)
-    preprocess = PreprocessConfig(
-        size=(16, 16), mean=(0.4, 0.5, 0.6), std=(0.2, 0.3, 0.25), interpolation="bicubic", resize_mode="squash"
-    )
-    text = towers.text(vocab_size=49408, embed_dim=16)
-    config = ClipConfig(name="small", vision=vision.config, text=text.config, preprocess=preprocess)
-    params = {"vision": towers.params(vision), "text": towers.params(text), "logit_scale": np.float32(2.0)}
-    path = tmp_path_factory.mktemp("mesh") / "model"
-    export_openclip(params, config, path)
-    return path
+    return small.export_two_layers(tmp_path_factory.mktemp("mesh") / "model")
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +123,7 @@ def test_the_bank_is_that_of_one_device(runs, one):
 
 @pytest.mark.parametrize("mesh", MESHES)
 def test_textspan_picks_the_same_texts(runs, one, mesh):
-    texts = np.random.default_rng(1).standard_normal((40, SMALL["embed_dim"])).astype(np.float32)
+    texts = np.random.default_rng(1).standard_normal((40, small.TWO_LAYERS["embed_dim"])).astype(np.float32)
 
     def picks(run):
         return jax.vmap(lambda head: jaxclip.textspan(head, texts, steps=4).indices)(_flat(run.moments.heads))

@@ -5,7 +5,8 @@ import pytest
 from PIL import Image
 
 from jaxclip.config import PreprocessConfig
-from jaxclip.data.loader import batches, n_batches
+from jaxclip.data.loader import batches
+from jaxclip.data.order import Order
 from jaxclip.data.scenes import scene
 from jaxclip.data.source import Source
 from jaxclip.data.sources import open_data
@@ -198,7 +199,7 @@ def test_tfds_from_a_folder(tmp_path):
         drawn, example = scene(0, "test", index, 32), source[index]
         assert {kind: example.labels[kind] for kind in drawn["labels"]} == drawn["labels"]
         read = next(batches(open_data(tmp_path, split=f"test[{index}:]"), PREPROCESS, 1)).images[0]
-        direct = next(batches(Pixels(drawn["image"]), PREPROCESS, 1)).images[0]
+        direct = next(batches(Pixels(drawn["image"]), PREPROCESS, Order.of(1, 1))).images[0]
         np.testing.assert_array_equal(read, direct)
     with pytest.raises(ValueError, match="pass one of them as split"):
         open_data(tmp_path)
@@ -282,8 +283,9 @@ class TestBatches:
 
     @pytest.mark.parametrize("threads", [1, 5])
     def test_every_image_keeps_its_label_whoever_reads_it(self, source, threads):
-        found = list(batches(source, PREPROCESS, 3, n_threads=threads))
-        assert len(found) == n_batches(source, 3) == 3
+        order = Order.of(7, 3, 1, 3)
+        found = list(batches(source, PREPROCESS, order, n_threads=threads))
+        assert len(found) == order.n_steps == 3
         assert all(batch.images.shape == (3, 8, 8, 3) for batch in found)
         weights = np.concatenate([batch.weights for batch in found])
         np.testing.assert_array_equal(weights, [1, 1, 0, 1, 0, 1, 1, 0, 0])
@@ -291,20 +293,22 @@ class TestBatches:
         np.testing.assert_array_equal(labels, [5, 3, 8, 0, 6, 2, 7, -1, -1])
         greys = np.concatenate([batch.images[:, 0, 0, 0] for batch in found]) * 255
         np.testing.assert_allclose(greys[weights > 0], labels[weights > 0], atol=1e-5)
-        assert [name for batch in found for name in batch.names][2] == "8.png"
+        names = [name.removesuffix(".png") for batch in found for name in batch.names]
+        assert names == ["5", "3", "8", "0", "6", "2", "7", "", ""]
 
     def test_what_cannot_be_read_is_named_with_its_reason(self, source):
-        found = [error for batch in batches(source, PREPROCESS, 4) for error in batch.errors]
+        found = [error for batch in batches(source, PREPROCESS, Order.of(7, 4, 1, 2)) for error in batch.errors]
         assert [index for index, error in enumerate(found) if error] == [2, 4]
         assert "no image that Pillow can read" in found[2]
         assert "no such file" in found[4]
 
     def test_a_later_start_gives_the_same_batches(self, source):
-        whole, late = list(batches(source, PREPROCESS, 2)), list(batches(source, PREPROCESS, 2, start=2))
+        order = Order.of(7, 2, 1, 4)
+        whole, late = list(batches(source, PREPROCESS, order)), list(batches(source, PREPROCESS, order, start=2))
         for one, other in zip(whole[2:], late, strict=True):
             np.testing.assert_array_equal(one.images, other.images)
             assert one.names == other.names
-        assert list(batches(source, PREPROCESS, 2, start=4)) == []
+        assert list(batches(source, PREPROCESS, order, start=4)) == []
 
     def test_a_label_without_a_name_is_refused(self):
         source = Pixels(np.zeros((4, 4, 3), np.uint8))
@@ -313,4 +317,4 @@ class TestBatches:
 
         source.__class__ = type("Wrong", (Pixels,), {"__getitem__": lambda s, i: Example("x", s.pixels, {"label": 1})})
         with pytest.raises(ValueError, match="label is 1, but there are 1"):
-            next(batches(source, PREPROCESS, 1))
+            next(batches(source, PREPROCESS, Order.of(1, 1)))

@@ -13,9 +13,9 @@ DType = Literal["float32", "bfloat16", "float16"]
 class Failed(Exception):
     """A command that ran to its end and found something wrong; `result` is still worth printing."""
 
-    def __init__(self, message: str, result: dict[str, Any]):
+    def __init__(self, message: str, result: dict[str, Any], status: int = 1):
         super().__init__(message)
-        self.result = result
+        self.result, self.status = result, status
 
 
 def resolve(source: str) -> str:

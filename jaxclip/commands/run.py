@@ -1,5 +1,6 @@
 """`jaxclip run`: a model over a data set, once, for all the analyses that follow."""
 
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -51,11 +52,37 @@ class Run:
     """That read images; by default one for each processor, at most 16."""
     save_every: float = 60.0
     """Seconds between saved states: what an interruption can cost."""
+    parts: int | None = None
+    """Of every batch, that hosts can share out: a multiple of their number. By default the largest number that divides
+    both the batch and 16."""
+    model_axis: int = 1
+    """Devices of one host that share one copy of the weights, each with its part of the heads and neurons."""
+    coordinator: str | None = None
+    """One of several hosts: address:port of host 0. Cloud TPU, SLURM, Kubernetes and Open MPI are known without."""
+    hosts: int | None = None
+    """How many there are."""
+    host: int | None = None
+    """Which one this is, from 0."""
 
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
         check_least(limit=self.limit, batch=self.batch, threads=self.threads, image_size=self.image_size)
+        check_least(parts=self.parts, model_axis=self.model_axis, hosts=self.hosts)
+        from jaxclip import cluster
+        from jaxclip.passes import Stopped
+
+        where = self.coordinator, self.hosts, self.host
+        try:
+            with cluster.joined(say, *where) if cluster.several(*where) else nullcontext():
+                return self._run()
+        except Stopped as stopped:
+            raise Failed(f"{stopped}; the same command goes on", {}, cluster.AGAIN) from stopped
+        except KeyboardInterrupt as interrupt:
+            raise Failed("interrupted; the same command goes on where it was", {}, cluster.AGAIN) from interrupt
+
+    def _run(self) -> dict[str, Any]:
         import jaxclip
+        from jaxclip import cluster, hosts, sharding
         from jaxclip.data.sources import open_data
         from jaxclip.passes import PassOptions, run_pass
         from jaxclip.report.progress import bar
@@ -63,24 +90,23 @@ class Run:
 
         options = PassOptions(
             batch=self.batch, moments=self.moments, by=self.by, bank=self.bank, bank_dtype=self.bank_dtype,
-            units=self.units, apply_exif=self.apply_exif,
+            units=self.units, apply_exif=self.apply_exif, parts=self.parts,
         )  # fmt: skip
         source = open_data(self.data, kind=self.kind, split=self.split, limit=self.limit)
         options.check(source)
+        mesh = sharding.make_mesh(model=self.model_axis) if self.model_axis != 1 else None
         with stages("run") as at:
             at("loading the model")
             clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
-        try:
-            with bar(clip.config.name) as progress:
-                run = run_pass(
-                    clip, source, self.out, options, model=self.model, data=self.data, save_every=self.save_every,
-                    n_threads=self.threads, progress=progress,
-                )  # fmt: skip
-        except KeyboardInterrupt as interrupt:
-            raise Failed("interrupted; the same command goes on where it was", {}) from interrupt
-        say(f"wrote {self.out}: {run.n_images} images")
-        if run.unreadable:
-            name, reason = run.unreadable[0]
-            say(f"{len(run.unreadable)} images could not be read, the first is {name}: {reason}")
+        with bar(clip.config.name) as progress, cluster.stopping() as stop:
+            run = run_pass(
+                clip, source, self.out, options, mesh=mesh, model=self.model, data=self.data,
+                save_every=self.save_every, n_threads=self.threads, progress=progress, stop=stop,
+            )  # fmt: skip
         unreadable = [{"name": name, "reason": reason} for name, reason in run.unreadable]
+        if hosts.is_first():
+            say(f"wrote {self.out}: {run.n_images} images")
+            if unreadable:
+                name, reason = run.unreadable[0]
+                say(f"{len(unreadable)} images could not be read, the first is {name}: {reason}")
         return {"folder": str(self.out), "n_images": run.n_images, "unreadable": unreadable}

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from jaxclip.config import PreprocessConfig
+from jaxclip.data.order import Order
 from jaxclip.data.source import UNLABELLED, Example, Source
 from jaxclip.preprocess import preprocess
 
@@ -20,9 +21,10 @@ from jaxclip.preprocess import preprocess
 class Batch(NamedTuple):
     """Images of one step. Padding and images that could not be read are black and have weight 0.
 
-    `names` and `errors` are of the real images alone; an error is the reason why an image could not be read.
+    `rows` are the images' numbers, -1 for padding; an error is the reason why an image could not be read.
     """
 
+    rows: Int[np.ndarray, "batch"]
     images: Float[np.ndarray, "batch height width channel"]
     weights: Float[np.ndarray, "batch"]
     labels: dict[str, Int[np.ndarray, "batch"]]
@@ -40,16 +42,18 @@ class Read(NamedTuple):
 
 
 class Reader:
-    """A source whose images come preprocessed."""
+    """Images of a source by a list of their numbers, preprocessed; -1 is padding."""
 
-    def __init__(self, source: Source, config: PreprocessConfig, apply_exif: bool):
-        self.source, self.config, self.apply_exif = source, config, apply_exif
+    def __init__(self, source: Source, config: PreprocessConfig, rows: Int[np.ndarray, "n"], apply_exif: bool):
+        self.source, self.config, self.rows, self.apply_exif = source, config, rows, apply_exif
 
     def __len__(self) -> int:
-        return len(self.source)
+        return len(self.rows)
 
     def __getitem__(self, index: int) -> Read:
-        example: Example = self.source[index]
+        if (row := int(self.rows[index])) < 0:
+            return Read("", {}, None, None)
+        example: Example = self.source[row]
         labels = dict(example.labels)
         try:
             pixels = preprocess(example.image, self.config, apply_exif=self.apply_exif)[0]
@@ -77,57 +81,48 @@ def _check_reading(name: str, cause: BaseException | None) -> None:
         ) from cause
 
 
-def n_batches(source: Source, size: int) -> int:
-    """How many steps a pass takes; the last may be padded."""
-    return -(-len(source) // size)
-
-
 def batches(
     source: Source,
     config: PreprocessConfig,
-    size: int,
+    order: Order,
     *,
+    share: range | None = None,
     start: int = 0,
     apply_exif: bool = False,
     n_threads: int | None = None,
 ) -> Iterator[Batch]:
-    """Batches in the source's order: batch i holds images i * size to (i + 1) * size - 1, however it is read.
+    """A host's part of every batch, in order: which images that are does not depend on how they are read.
 
     Args:
       source: the images.
       config: the checkpoint's preprocessing.
-      size: of every batch.
-      start: the batch to begin with.
+      order: of the pass.
+      share: the parts of this host; by default all.
+      start: the step to begin with.
       apply_exif: turn photographs as their EXIF tag says; OpenCLIP does not.
       n_threads: that read; by default one for each processor, at most 16.
 
     Raises:
       OSError: the disk or the network failed while an image was read.
     """
-    reader = Reader(source, config, apply_exif)
-    if start * size >= len(reader):
-        return
+    rows = order.rows(range(start, order.n_steps), range(order.parts) if share is None else share)
+    reader = Reader(source, config, rows.ravel(), apply_exif)
     threads = n_threads or min(16, os.cpu_count() or 1)
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * size, threads))
-    held: list[Read] = []
-    for read in grain.MapDataset.source(reader)[start * size :].to_iter_dataset(options):
-        held.append(read)
-        if len(held) == size:
-            yield _batch(held, source, config, size)
-            held = []
-    if held:
-        yield _batch(held, source, config, size)
+    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * rows.shape[1], threads))
+    reads = iter(grain.MapDataset.source(reader).to_iter_dataset(options)) if len(reader) else iter(())
+    for own in rows:
+        yield _batch(own, [next(reads) for _ in own], source, config)
 
 
-def _batch(reads: list[Read], source: Source, config: PreprocessConfig, size: int) -> Batch:
-    images, weights = np.zeros((size, *config.size, 3), np.float32), np.zeros(size, np.float32)
-    labels = {kind: np.full(size, UNLABELLED, np.int32) for kind in source.label_names}
+def _batch(rows: Int[np.ndarray, "batch"], reads: list[Read], source: Source, config: PreprocessConfig) -> Batch:
+    images, weights = np.zeros((len(rows), *config.size, 3), np.float32), np.zeros(len(rows), np.float32)
+    labels = {kind: np.full(len(rows), UNLABELLED, np.int32) for kind in source.label_names}
     for place, read in enumerate(reads):
         if read.pixels is not None:
             images[place], weights[place] = read.pixels, 1
-        for kind, names in source.label_names.items():
+        for kind, names in source.label_names.items() if rows[place] >= 0 else ():
             label = read.labels[kind]
             if not UNLABELLED <= label < len(names):
                 raise ValueError(f"{read.name}: {kind} is {label}, but there are {len(names)} of them; correct it.")
             labels[kind][place] = label
-    return Batch(images, weights, labels, [read.name for read in reads], [read.error for read in reads])
+    return Batch(rows, images, weights, labels, [read.name for read in reads], [read.error for read in reads])

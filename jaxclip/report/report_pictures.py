@@ -2,7 +2,6 @@
 
 import base64
 import io
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, get_args
 
@@ -13,7 +12,6 @@ from PIL import Image
 from jaxclip.data.source import Source
 from jaxclip.data.sources import Kind, open_data
 from jaxclip.preprocess import preprocess, unnormalize
-from jaxclip.run_folder import IMAGES
 from jaxclip.runs import Run
 
 THUMBNAIL, PAGE = 128, 336
@@ -51,8 +49,7 @@ class Pictures:
 
     def __init__(self, run: Run, source: Source, config: Any):
         self.run, self.source, self.config = run, source, config
-        lines = (run.folder / IMAGES).read_bytes()[: run.state.n_bytes].splitlines()
-        self.places = [place for place, line in enumerate(lines) if "error" not in json.loads(line)]
+        self.places = run.places
 
     def inputs(self, rows: Sequence[int]) -> Float[np.ndarray, "batch height width channel"]:
         """What the tower takes.

@@ -1,0 +1,204 @@
+"""Joining JAX's distributed runtime, and what the end of one of its hosts looks like to the others: one line.
+
+Where a host is lost, the runtime of the others writes frames of C++ to standard error and aborts. So while hosts are
+joined, what native code writes goes to a file, and `abort` is met by a line that says who is gone, read from that file.
+"""
+
+import ctypes
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+AGAIN = 75
+"""Exit status (EX_TEMPFAIL) of a pass that stopped early: what was saved is kept, and the same command goes on."""
+
+HEARTBEAT = 30
+"""Seconds without a sign of life after which a host is lost."""
+
+SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
+"""What comes before a machine is taken away: from Kubernetes and Cloud TPU, from a terminal, from SLURM's --signal."""
+
+GO_ON = "what was saved is kept, and the same command goes on, with the same or another number of hosts"
+_STOPPED = "jaxclip/stopped"
+
+
+def several(coordinator: str | None = None, hosts: int | None = None, host: int | None = None) -> bool:
+    """Whether this process is one of several hosts: by its arguments (see `joined`), or by what launched it.
+
+    Raises:
+      ValueError: only some of the three are given, or they make no sense.
+    """
+    given = [coordinator, hosts, host]
+    if all(value is None for value in given):
+        return _launched()
+    if any(value is None for value in given):
+        raise ValueError("give --coordinator, --hosts and --host together, or none of them where a launcher is known.")
+    if not 0 <= host < hosts or not re.fullmatch(r".+:\d+", coordinator):
+        raise ValueError(
+            f"--host must be 0 to {hosts - 1} and --coordinator address:port; got {host} and {coordinator}."
+        )
+    return hosts > 1
+
+
+def _launched() -> bool:
+    from jax._src.clusters import ClusterEnv  # what jax.distributed.initialize asks; it has no public name
+
+    for env in ClusterEnv._cluster_types:
+        # A pod that is no part of an indexed job, or lacks the kubernetes package, is alone.
+        if env.opt_in_only_method or (env.name == "k8s" and "JOB_COMPLETION_INDEX" not in os.environ):
+            continue
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            if env.is_env_present():
+                return env.get_process_count() > 1
+    return False
+
+
+@contextmanager
+def joined(
+    say: Callable[[str], None], coordinator: str | None = None, hosts: int | None = None, host: int | None = None
+) -> Iterator[None]:
+    """Be one of several hosts; before anything else is asked of JAX.
+
+    An error on one host ends the others too, each with one line and within a minute, whatever they were waiting for.
+
+    Args:
+      say: writes a line for people.
+      coordinator: address:port of host 0, free there and to be reached from all.
+      hosts: how many there are.
+      host: which one this is, from 0. Without the three, JAX takes them from the launcher: Cloud TPU, SLURM, Kubernetes
+        or Open MPI.
+    """
+    import jax
+
+    from jaxclip.passes import Stopped
+
+    with _quiet() as log, _told(log):
+        # Its handler of signals would take the place of `stopping`, which meets more of them.
+        jax.config.update("jax_enable_preemption_service", False)
+        jax.distributed.initialize(
+            coordinator, hosts, host, cluster_detection_method="deactivate" if coordinator else None,
+            heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT,
+        )  # fmt: skip
+        ended = threading.Event()
+        threading.Thread(target=_watch, args=(ended, say), daemon=True).start()
+        try:
+            yield
+        except (Exception, KeyboardInterrupt) as error:
+            if not isinstance(error, Stopped):  # all hosts stop together
+                _leave(error, say)
+            raise
+        finally:
+            ended.set()
+
+
+@contextmanager
+def stopping() -> Iterator[Callable[[], bool]]:
+    """A function that says whether a signal has asked to stop. A second signal does not wait to be asked about."""
+    asked = []
+
+    def note(number: int, frame: Any) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    before = {number: signal.signal(number, note) for number in numbers}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _quiet() -> Iterator[int]:
+    """Native code writes to a file; Python writes where it did. Gives the file's descriptor."""
+    streams = {1: sys.stdout, 2: sys.stderr}
+    for stream in streams.values():
+        stream.flush()
+    with tempfile.TemporaryFile() as log:
+        kept = {number: os.dup(number) for number in streams}
+        sys.stdout, sys.stderr = (os.fdopen(os.dup(number), "w", buffering=1) for number in kept.values())
+        for number in streams:
+            os.dup2(log.fileno(), number)
+        try:
+            yield log.fileno()
+        finally:
+            sys.stdout, sys.stderr = streams.values()
+            for number, there in kept.items():
+                os.dup2(there, number)
+                os.close(there)
+
+
+@contextmanager
+def _told(log: int) -> Iterator[None]:
+    """An abort of the runtime says in one line why, and ends the process with `AGAIN`."""
+
+    def aborted(number: int) -> None:
+        text = os.pread(log, 2**20, 0).decode(errors="replace")
+        sys.stderr.write(f"jaxclip: {_lost(text)}\n")
+        sys.stderr.flush()
+        os._exit(AGAIN)
+
+    # Not Python's own handler: that waits for the main thread, which waits for the host that is lost.
+    handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
+    set_handler = ctypes.CDLL(None).signal
+    set_handler.restype, set_handler.argtypes = ctypes.c_void_p, [ctypes.c_int, ctypes.c_void_p]
+    before = set_handler(signal.SIGABRT, ctypes.cast(handler, ctypes.c_void_p))
+    try:
+        yield
+    finally:
+        set_handler(signal.SIGABRT, before)
+
+
+def _lost(text: str) -> str:
+    """Who is gone, from what the runtime wrote."""
+    if found := re.search(r"tasks are unhealthy[^\n]*\n((?:\S*\d+\n)+)", text):
+        names = [re.search(r"(\d+)$", line)[1] for line in found[1].split()]
+        return f"host {', '.join(names)} is gone: no sign of life for {HEARTBEAT} s; {GO_ON}."
+    if "coordination service" in text:
+        return f"host 0 is gone, or cannot be reached any more; {GO_ON}."
+    return f"the runtime aborted: {' '.join(text.split())[-2000:]}"
+
+
+def _watch(ended: threading.Event, say: Callable[[str], None]) -> None:
+    """An error elsewhere ends this host, whatever its main thread is waiting for."""
+    client = _client()
+    while not ended.wait(1):
+        with suppress(Exception):
+            host, message = client.key_value_try_get(_STOPPED).split(":", 1)
+            if not ended.is_set():
+                say(f"jaxclip: host {host} stopped: {message}")
+                os._exit(1)
+
+
+def _leave(error: BaseException, say: Callable[[str], None]) -> None:
+    """Tell the other hosts of an error that is this one's own, and wait to be told of one that is not."""
+    import jax
+
+    message = " ".join(str(error).split()) or "interrupted"
+    if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in message:
+        time.sleep(HEARTBEAT + 15)  # as long as it can take until it is known who is gone; that ends the process
+        say(f"jaxclip: another host is gone; {GO_ON}.")
+        os._exit(AGAIN)
+    say(f"jaxclip: {message}")
+    with suppress(Exception):
+        _client().key_value_set(_STOPPED, f"{jax.process_index()}:{message}")
+    if jax.process_index() == 0:
+        time.sleep(3)  # the others learn of it from here
+    os._exit(1)
+
+
+def _client() -> Any:
+    from jax._src import distributed
+
+    return distributed.global_state.client
