@@ -198,7 +198,7 @@ def test_tfds_from_a_folder(tmp_path):
     for index in range(6):
         drawn, example = scene(0, "test", index, 32), source[index]
         assert {kind: example.labels[kind] for kind in drawn["labels"]} == drawn["labels"]
-        read = next(batches(open_data(tmp_path, split=f"test[{index}:]"), PREPROCESS, 1)).images[0]
+        read = next(batches(open_data(tmp_path, split=f"test[{index}:]"), PREPROCESS, Order.of(1, 1))).images[0]
         direct = next(batches(Pixels(drawn["image"]), PREPROCESS, Order.of(1, 1))).images[0]
         np.testing.assert_array_equal(read, direct)
     with pytest.raises(ValueError, match="pass one of them as split"):
