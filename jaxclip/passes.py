@@ -3,7 +3,7 @@
     run.json        what ran: model, data, options, order, versions; a run only ever continues as itself
     matrices.npy    the heads' way into the joint space
     images.jsonl    one line an image: its number, name and labels, and why it could not be read, if so; while the pass
-                    goes on, images.jsonl.draft has them as they come
+                    goes on, images.part.jsonl has them as they come
     state.npz       how far the pass is, with the moments up to there and checksums of the files above; replaced whole
     bank/           see `jaxclip.bank`
 

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import io
 import json
 import os
 import platform
@@ -26,7 +27,7 @@ from jaxclip.strict_json import parse_json
 
 FORMAT = 3
 RUN, MATRICES, IMAGES, STATE, BANK, LOCK = "run.json", "matrices.npy", "images.jsonl", "state.npz", "bank", ".lock"
-LINES = f"{IMAGES}.draft"
+LINES = "images.part.jsonl"
 FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETDOWN, errno.EROFS)
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow")
 
@@ -199,7 +200,10 @@ def settle(folder: Path, described: Mapping[str, Any], clip: Clip) -> None:
         return
     # Until a state vouches for them, nothing says that these are whole: they are written again.
     with replaced(folder / MATRICES) as file:
-        np.save(file, np.asarray(head_matrices(clip.vision)))
+        # By way of memory: NumPy's own writing does not say why it came up short.
+        whole = io.BytesIO()
+        np.save(whole, np.asarray(head_matrices(clip.vision)))
+        file.write(whole.getbuffer())
     with replaced(folder / RUN) as file:
         file.write(json.dumps(described, indent=1, ensure_ascii=False).encode() + b"\n")
 

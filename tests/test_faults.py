@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import small_pass
 from PIL import Image
-from small_pass import BATCH, EVERYTHING, assert_same
+from small_pass import EVERYTHING, assert_same
 
 import jaxclip
+from jaxclip.data.order import Order
 from jaxclip.data.sources import open_data
 from jaxclip.passes import run_pass
 
@@ -35,8 +36,9 @@ def assert_whole_as_far_as_it_is(out, run):
         return
     part = jaxclip.open_run(out, unfinished=True)
     n = part.n_images
-    assert n + len(part.unreadable) == min(part.state.n_batches * BATCH, 21)
-    assert part.names == run.names[:n]
+    assert n + len(part.unreadable) == Order.of_info(part.info).n_seen(part.state.n_batches)
+    names = dict(zip(run.places, run.names, strict=True))
+    assert part.names == [names[place] for place in part.places]
     assert float(part.state.moments["all"].init.count) == n
     if n < run.n_images:
         with pytest.raises(ValueError, match=r"has seen \d+ of 21 images"):

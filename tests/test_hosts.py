@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -16,7 +17,7 @@ import small
 import small_pass
 
 import jaxclip
-from jaxclip.cluster import AGAIN
+from jaxclip.cluster import AGAIN, stopping
 from jaxclip.data.sources import open_data
 from jaxclip.passes import run_pass
 
@@ -175,11 +176,23 @@ def test_an_error_on_one_host_is_told_on_all(start, tmp_path):
     assert all("a pass of 4 parts cannot be shared by 3 hosts; use 1, 2, 4 hosts" in only_line(line) for line in said)
 
 
-@pytest.mark.parametrize("name", ["TERM", "INT", "USR1"])
-def test_a_signal_saves_and_the_same_command_goes_on(start, model, pictures, one, tmp_path, name):
-    _, status, said = start(tmp_path / "run", 1, {0: f"{name}@3"})
+def test_a_signal_saves_and_the_same_command_goes_on(start, model, pictures, one, tmp_path):
+    _, status, said = start(tmp_path / "run", 1, {0: "TERM@3"})
     assert status == [AGAIN]
     assert only_line(said[0]) == "jaxclip: stopped after 12 of 21 images; the same command goes on"
     assert jaxclip.open_run(tmp_path / "run", unfinished=True).state.n_batches == 3
     run_pass(jaxclip.load(model), open_data(pictures), tmp_path / "run", small_pass.EVERYTHING)
     small_pass.assert_same(tmp_path / "run", one.folder)
+
+
+@pytest.mark.parametrize("name", ["TERM", "INT", "USR1"])
+def test_one_signal_asks_and_the_second_does_not(name):
+    number = getattr(signal, f"SIG{name}")
+    before = signal.getsignal(number)
+    with stopping() as stop:
+        assert not stop()
+        signal.raise_signal(number)
+        assert stop()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(number)
+    assert signal.getsignal(number) is before

@@ -91,7 +91,7 @@ def test_stopped_while_it_saves_it_ends_with_the_same_bits(clip, source, run, tm
     assert_same(tmp_path / "run", run.folder)
 
 
-@pytest.mark.parametrize("name", ["run.json", "images.jsonl", "matrices.npy", "state.npz", "bank/mlp/zarr.json"])
+@pytest.mark.parametrize("name", ["run.json", "images.part.jsonl", "matrices.npy", "state.npz", "bank/mlp/zarr.json"])
 def test_it_never_goes_on_from_a_damaged_file(clip, source, run, tmp_path, name):
     def stop(done, total):
         if done == 2 * BATCH:
