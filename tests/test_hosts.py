@@ -36,7 +36,8 @@ def pictures(tmp_path_factory):
 def one(model, pictures, tmp_path_factory):
     """One process, one device."""
     out = tmp_path_factory.mktemp("one") / "run"
-    return run_pass(jaxclip.load(model), open_data(pictures), out, small_pass.EVERYTHING)
+    named = {"model": str(model), "data": str(pictures)}  # as the command records them
+    return run_pass(jaxclip.load(model), open_data(pictures), out, small_pass.EVERYTHING, **named)
 
 
 @pytest.fixture(scope="module")
