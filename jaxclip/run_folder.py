@@ -244,7 +244,7 @@ def read_info(folder: Path) -> dict[str, Any]:
         held = info.get("format") if isinstance(info, dict) else None
         raise ValueError(f"{folder / RUN} is of format {held!r} and this version reads {FORMAT}; run it again.")
     if not _says_enough(info):
-        raise ValueError(f"{folder / RUN} does not say what a run says of itself; delete {folder} and run it again.")
+        raise ValueError(f"{folder / RUN} is damaged (it does not say all of a run); delete {folder} and run it again.")
     return info
 
 
@@ -253,11 +253,13 @@ def _says_enough(info: Mapping[str, Any]) -> bool:
     try:
         data, options = info["data"], info["options"]
         ClipConfig.from_dict(info["model"]["config"])
-        counts = [data["n_images"], options["batch"]]
+        counts = [data["n_images"], options["batch"], info["order"]["parts"], info["order"]["steps"]]
         names = [name for some in data["label_names"].values() for name in some]
         words = [info["model"]["source"], data["source"], data["kind"], options["units"], *names]
         return (
             all(type(n) is int and 0 < n < 2**40 for n in counts)
+            and options["batch"] % info["order"]["parts"] == 0
+            and info["order"].keys() == {"parts", "steps"}
             and all(isinstance(word, str) for word in words)
             and all(isinstance(some, list) for some in data["label_names"].values())
             and isinstance(options["by"], list)
