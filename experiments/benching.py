@@ -160,9 +160,9 @@ def photographs(folder: Path, n: int, size: tuple[int, int] = (500, 375)) -> Pat
     for index in range(n):
         coarse = Image.fromarray(rng.integers(0, 256, (24, 32, 3), dtype=np.uint8))
         smooth = np.asarray(coarse.resize(size, Image.Resampling.BICUBIC), np.float32)
-        grain = rng.normal(0, 8, smooth.shape)
+        grain = rng.normal(0, 12, smooth.shape)
         pixels = np.clip(smooth + grain, 0, 255).astype(np.uint8)
-        Image.fromarray(pixels).save(folder / f"{index:05}.jpg", quality=85)
+        Image.fromarray(pixels).save(folder / f"{index:05}.jpg", quality=92)
     return folder
 
 

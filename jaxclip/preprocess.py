@@ -71,8 +71,13 @@ def normalize(
     pixels: UInt8[np.ndarray, "*batch height width channel"], config: PreprocessConfig
 ) -> Float[np.ndarray, "*batch height width channel"]:
     """`(pixels / 255 - mean) / std` per channel, in float32."""
-    scaled = pixels.astype(np.float32) / np.float32(255)
-    return (scaled - np.float32(config.mean)) / np.float32(config.std)
+    # A row of pixels as one vector: over a last axis of three each of these operations takes twice as long.
+    across = pixels.shape[-2]
+    rows = pixels.reshape(*pixels.shape[:-2], 3 * across).astype(np.float32)
+    rows /= np.float32(255)
+    rows -= np.tile(np.float32(config.mean), across)
+    rows /= np.tile(np.float32(config.std), across)
+    return rows.reshape(pixels.shape)
 
 
 def unnormalize(
