@@ -58,6 +58,12 @@ def test_stopped_after_any_step_it_ends_with_the_same_bits(clip, source, run, tm
     assert_same(out, run.folder)
 
 
+@pytest.mark.parametrize(("n_threads", "save_every"), [(1, 0.0), (7, 1e9)])
+def test_neither_threads_nor_saving_change_a_bit(clip, source, run, tmp_path, n_threads, save_every):
+    run_pass(clip, source, tmp_path / "run", EVERYTHING, n_threads=n_threads, save_every=save_every)
+    assert_same(tmp_path / "run", run.folder)
+
+
 @pytest.mark.parametrize("place", ["rows", "lines", "state", "rename", "begin"])
 def test_stopped_while_it_saves_it_ends_with_the_same_bits(clip, source, run, tmp_path, monkeypatch, place):
     left = [2]
