@@ -1,13 +1,14 @@
 """Does this slice work? Devices, what crosses them, and the sum, in under a minute. Run it on every host of the slice.
 
-python tpu/smoke.py                              # one host
-python tpu/smoke.py --hosts                      # several: JAX finds them on Cloud TPU, SLURM and Kubernetes
+python tpu/smoke.py                              # one host, or those of Cloud TPU, SLURM, Kubernetes and Open MPI
 python tpu/smoke.py --expect 16 --model-axis 4   # so many devices, or it fails; heads split in four
+python tpu/smoke.py --coordinator 10.0.0.1:1234 --hosts 2 --host 0    # where nothing says who is who
 """
 
 import argparse
 import sys
 import time
+from contextlib import nullcontext
 from functools import partial
 
 import jax
@@ -16,7 +17,7 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxclip import sharding
+from jaxclip import cluster, sharding
 from jaxclip.config import Compute, VisionConfig
 from jaxclip.heads import head_state
 from jaxclip.moments import Moments
@@ -33,26 +34,33 @@ def main() -> int:
     """Exit status 0 when all of it holds."""
     options = parse()
     begin = time.monotonic()
-    if options.hosts:
-        jax.distributed.initialize()
+    where = options.coordinator, options.hosts, options.host
+    with cluster.joined(print, *where) if cluster.several(*where) else nullcontext():
+        found = check(options)
+        for what, holds in found.items():
+            say(f"{'ok    ' if holds else 'BROKEN'}  {what}")
+        say(f"{time.monotonic() - begin:.0f} s")
+    return 0 if all(found.values()) else 1
+
+
+def check(options: argparse.Namespace) -> dict[str, bool]:
+    """What must hold, and whether it does."""
     devices = jax.devices()
     say(f"{len(devices)} devices ({devices[0].device_kind}), {jax.process_count()} hosts, JAX {jax.__version__}")
     mesh = sharding.make_mesh(model=options.model_axis)
-    found = {
+    return {
         "as many devices as expected": options.expect in (None, len(devices)),
         "sums and gathers over all devices": collectives(mesh),
         **{f"the parts sum to the embedding, {dtype}": ok for dtype, ok in sums(mesh).items()},
         "moments of all devices are those of one": moments(mesh),
     }
-    for what, holds in found.items():
-        say(f"{'ok    ' if holds else 'BROKEN'}  {what}")
-    say(f"{time.monotonic() - begin:.0f} s")
-    return 0 if all(found.values()) else 1
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--hosts", action="store_true", help="find the slice's other hosts first")
+    parser.add_argument("--coordinator", help="address:port of host 0, where no launcher says it")
+    parser.add_argument("--hosts", type=int, help="how many there are")
+    parser.add_argument("--host", type=int, help="which one this is, from 0")
     parser.add_argument("--expect", type=int, help="devices there must be")
     parser.add_argument("--model-axis", type=int, default=1, help="devices that share one copy of the weights")
     return parser.parse_args()
