@@ -66,19 +66,24 @@ function picture(run, index, {map = null, limit = 0, alt = "", lazy = true} = {}
 
 const safe = (uri) => /^data:image\/webp;base64,[A-Za-z0-9+/=]*$/.test(uri) ? uri : "";
 
-/* Drawn larger than it is, smoothly: paper and some readers of PDF would show the pixels of a small canvas as squares. */
+/* Values between the centres of patches are bilinear, as in the library's own overlays. Every pixel is set here: what a
+   browser would enlarge by itself shows squares on paper. */
 function heat(map, limit, [rows, columns], colour = (t) => [...diverging(t), "/", 1]) {
-  const small = h("canvas", {width: columns, height: rows}), context = small.getContext("2d"), pixels = context.createImageData(columns, rows);
-  map.forEach((value, i) => {
-    const [r, g, b, , alpha] = colour(limit ? value / limit : 0);
-    pixels.data.set([r, g, b, 255 * alpha], 4 * i);
+  const by = Math.max(1, Math.ceil(128 / Math.max(rows, columns))), height = by * rows, width = by * columns;
+  const canvas = h("canvas", {width, height, role: "img", "aria-label": placed(map, rows, columns)});
+  const context = canvas.getContext("2d"), pixels = context.createImageData(width, height);
+  const shades = Array.from({length: 255}, (_, i) => { const [r, g, b, , alpha] = colour((i - 127) / 127); return [r, g, b, 255 * alpha]; });
+  const between = (n) => Array.from({length: by * n}, (_, i) => {
+    const at = Math.min(n - 1, Math.max(0, (i + 0.5) / by - 0.5)), first = Math.floor(at);
+    return [first, Math.min(n - 1, first + 1), at - first];
   });
+  const across = between(columns);
+  between(rows).forEach(([top, bottom, down], y) => across.forEach(([left, right, share], x) => {
+    const [upper, lower] = [top, bottom].map((row) => mix(map[row * columns + left], map[row * columns + right], share));
+    const t = limit ? Math.min(1, Math.max(-1, mix(upper, lower, down) / limit)) : 0;
+    pixels.data.set(shades[Math.round(127 * t) + 127], 4 * (y * width + x));
+  }));
   context.putImageData(pixels, 0, 0);
-  const by = Math.max(1, Math.ceil(192 / Math.max(rows, columns)));
-  const canvas = h("canvas", {width: by * columns, height: by * rows, role: "img", "aria-label": placed(map, rows, columns)});
-  const large = canvas.getContext("2d");
-  large.imageSmoothingQuality = "high";
-  large.drawImage(small, 0, 0, by * columns, by * rows);
   return canvas;
 }
 
