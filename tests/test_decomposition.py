@@ -170,13 +170,13 @@ def test_depth_does_not_change_the_program(detail):
 def test_a_lower_detail_never_builds_the_higher_one(detail):
     vision = towers.vision(image_size=(96, 64), patch_size=(4, 4), embed_dim=96)
     images = towers.images(vision.config, batch=4)
-    memory = {
-        d: jax.jit(lambda v, x, d=d: v(x, detail=d)).lower(vision, images).compile().memory_analysis()
-        for d in (detail, "full")
-    }
+    passes = {d: lambda v, x, d=d: v(x, detail=d) for d in (detail, "full")} | {"plain": lambda v, x: v.embed(x)}
+    memory = {d: jax.jit(run).lower(vision, images).compile().memory_analysis() for d, run in passes.items()}
     full_bytes = 4 * np.prod(vision(images[:1])[1].attn.shape) * 4
     assert memory["full"].output_size_in_bytes > full_bytes
-    assert memory[detail].temp_size_in_bytes + memory[detail].output_size_in_bytes < full_bytes
+    # What the plain pass takes is not the detail's, and jaxlib before 0.10 counts three times as much for it.
+    taken = memory[detail].temp_size_in_bytes - memory["plain"].temp_size_in_bytes
+    assert taken + memory[detail].output_size_in_bytes < full_bytes
 
 
 def test_bfloat16_keeps_the_sum_exact():
