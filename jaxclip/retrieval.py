@@ -9,12 +9,14 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.bank import Bank
 from jaxclip.heads import head_state
 from jaxclip.nonfinite import check_images
+from jaxclip.sharding import local_mesh, place_batch, whole_batch
 from jaxclip.vision import VisionTransformer
 
 
@@ -130,6 +132,7 @@ def nearest(
     k: int,
     *,
     exclude: Int[AnyArray, "query"] | None = None,
+    mesh: Mesh | None = None,
 ) -> Neighbours:
     """The k images of largest cosine similarity to each query; of equal ones the first.
 
@@ -138,6 +141,7 @@ def nearest(
       images: the same of the images to search.
       k: how many.
       exclude: for each query an image that is not an answer, itself as a rule; -1 excludes none.
+      mesh: devices that share the images out; by default all of this host.
 
     Raises:
       ValueError: k is less than 1 or more than there are images to find.
@@ -145,9 +149,16 @@ def nearest(
     n = len(images) - (exclude is not None)
     if not 1 <= k <= n:
         raise ValueError(f"k must be between 1 and {n}, the images to choose from; got {k}.")
+    mesh = local_mesh() if mesh is None else mesh
+    rows = whole_batch(len(images), mesh)
+    if mesh is not None:
+        images = place_batch(jnp.pad(jnp.asarray(images), ((0, rows - len(images)), (0, 0))), mesh)
     scores = jnp.einsum("qe,be->qb", _unit(queries), _unit(images), precision="highest")
-    if exclude is not None:
-        scores = jnp.where(jnp.arange(len(images)) == jnp.asarray(exclude)[:, None], -jnp.inf, scores)
+    if rows > n:
+        out = jnp.arange(rows) >= n + (exclude is not None)
+        if exclude is not None:
+            out = out | (jnp.arange(rows) == jnp.asarray(exclude)[:, None])
+        scores = jnp.where(out, -jnp.inf, scores)
     similarity, indices = jax.lax.top_k(scores, k)
     return Neighbours(indices, similarity)
 

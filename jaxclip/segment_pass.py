@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Integer
 from PIL import Image
 
 from jaxclip import preprocess as pictures
+from jaxclip import sharding
 from jaxclip.axes import AnyArray
 from jaxclip.clip import Clip
 from jaxclip.data.mask_files import save_mask
@@ -80,6 +83,7 @@ def segment_data(
     heads: Float[AnyArray, "layer head"] | Bool[AnyArray, "layer head"] | None = None,
     order: Sequence[int] | None = None,
     limit: int | None = None,
+    mesh: Mesh | None = None,
 ) -> Iterator[Found]:
     """Segment picture after picture.
 
@@ -92,6 +96,7 @@ def segment_data(
       heads: True for the heads that count.
       order: where the data has its classes in another order: the label in `classes` of each label of the data, 0 first.
       limit: only the first so many pictures.
+      mesh: devices that share a batch of pictures out; by default all of this host. Windows slide on one of them.
 
     Raises:
       ValueError: a mask of another size than its picture or with labels outside the classes, a window smaller than
@@ -107,8 +112,14 @@ def segment_data(
             f"smaller windows load the model with a smaller image_size."
         )
     n = len(source) if limit is None else min(limit, len(source))
-    way = _by_window if options.window else _by_frame
-    size = 1 if options.window else options.batch
+    mesh = sharding.local_mesh() if mesh is None else mesh
+    way, size = (_by_window, 1) if options.window else (_by_frame, options.batch)
+    if mesh is not None and not options.window:
+        size = sharding.whole_batch(options.batch, mesh)
+        options = replace(options, batch=size)
+        sharding.check(mesh.shape, clip.config.vision, size)
+        clip = replace(clip, vision=sharding.place_vision(clip.vision, mesh))
+        way = partial(_by_frame, mesh=mesh)
     for start in range(0, n, size):
         some = [ordered(source[i], order) for i in range(start, min(start + size, n))]
         yield from way(clip, some, classes, options, background, heads)
@@ -159,11 +170,18 @@ def view(
 
 
 def _by_frame(
-    clip: Clip, some: list[Masked], classes: AnyArray, options: SegmentOptions, background: Any, heads: Any
+    clip: Clip,
+    some: list[Masked],
+    classes: AnyArray,
+    options: SegmentOptions,
+    background: Any,
+    heads: Any,
+    mesh: Mesh | None = None,
 ) -> Iterator[Found]:
     inputs, boxes, masks = view(clip, some, options.frame)
     # The last batch is filled up, so that one program serves all.
     inputs = np.concatenate([inputs, np.repeat(inputs[-1:], options.batch - len(inputs), axis=0)])
+    inputs = inputs if mesh is None else sharding.place_batch(inputs, mesh)
     vision, taken, names = clip.vision, None, [one.name for one in some]
     names += names[-1:] * (len(inputs) - len(some))
     if options.way == "foreground":

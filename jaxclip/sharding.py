@@ -16,6 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxclip.collected import Collected
 from jaxclip.config import VisionConfig
+from jaxclip.heads import HeadState
 from jaxclip.params import flatten, unflatten, vision_axes
 
 DATA, MODEL = "data", "model"
@@ -67,6 +68,17 @@ def make_mesh(data: int | None = None, model: int = 1, devices: Sequence[Any] | 
 def default_mesh() -> Mesh | None:
     """Every device, each with its part of the batch; None where there is one, and nothing to split."""
     return make_mesh() if len(jax.devices()) > 1 else None
+
+
+def local_mesh() -> Mesh | None:
+    """Every device of this host, for what one host does by itself; None where there is one."""
+    devices = jax.local_devices()
+    return make_mesh(devices=devices) if len(devices) > 1 else None
+
+
+def whole_batch(batch: int, mesh: Mesh | None) -> int:
+    """A batch enlarged until it can be split over a mesh."""
+    return batch if mesh is None else batch + -batch % mesh.shape[DATA]
 
 
 def check(shape: Mapping[str, int], config: VisionConfig, batch: int) -> None:
@@ -122,6 +134,13 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
     if where.is_fully_addressable:
         return jax.device_put(batch, where)
     return jax.tree.map(lambda x: jax.make_array_from_process_local_data(where, np.asarray(x)), batch)
+
+
+def place_state(state: HeadState, mesh: Mesh) -> HeadState:
+    """What a pass kept of a batch: images split over the data axis, heads over the model axis."""
+    return HeadState(
+        **{name: _put(getattr(state, name), NamedSharding(mesh, spec(axes))) for name, axes in STATE_AXES.items()}
+    )
 
 
 def place_moments(moments: dict[str, Collected], mesh: Mesh) -> dict[str, Collected]:

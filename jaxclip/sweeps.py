@@ -7,12 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxclip.ablation import Ablation, Components, check_labels, completeness_scores, mean_ablate
 from jaxclip.axes import AnyArray
 from jaxclip.heads import HeadState
 from jaxclip.runs import Run
+from jaxclip.sharding import check, local_mesh, place_state, whole_batch
 from jaxclip.text_span import TextSpan
 
 Progress = Callable[[int, int], None]
@@ -64,6 +66,7 @@ def sweep(
     *,
     batch: int = 64,
     progress: Progress | None = None,
+    mesh: Mesh | None = None,
 ) -> Bool[np.ndarray, "sets image"]:
     """Whether each image is classified correctly under each of a stack of ablations.
 
@@ -78,6 +81,7 @@ def sweep(
       ablations: a stack of sets.
       batch: images read and classified together.
       progress: called with how many images are done and how many there are.
+      mesh: devices that share images, and heads if it has a model axis; by default all of this host.
 
     Raises:
       ValueError: no images, labels out of range, or a bank that is cut short.
@@ -88,7 +92,7 @@ def sweep(
     matrices, projected = _project(run.matrices, classes), means.project(classes)
     found = [
         np.asarray(_correct(state, matrices, projected, classes, truth, ablations))[:, :n]
-        for state, truth, n in _batches(run, rows, labels, batch, progress)
+        for state, truth, n in _batches(run, rows, labels, batch, progress, mesh)
     ]
     return np.concatenate(found, axis=1)
 
@@ -104,6 +108,7 @@ def sweep_completeness(
     *,
     batch: int = 64,
     progress: Progress | None = None,
+    mesh: Mesh | None = None,
 ) -> Bool[np.ndarray, "sets step image"]:
     """Whether each image is classified correctly with late heads rebuilt from 0, 1, .. texts, earlier ones ablated.
 
@@ -118,23 +123,26 @@ def sweep_completeness(
     check_labels(labels, len(classes))
     found = [
         np.asarray(_complete(state, run.matrices, means, spans, jnp.asarray(classes), truth, ablations))[..., :n]
-        for state, truth, n in _batches(run, rows, labels, batch, progress)
+        for state, truth, n in _batches(run, rows, labels, batch, progress, mesh)
     ]
     return np.concatenate(found, axis=-1)
 
 
 def _batches(
-    run: Run, rows: np.ndarray, labels: np.ndarray, batch: int, progress: Progress | None
+    run: Run, rows: np.ndarray, labels: np.ndarray, batch: int, progress: Progress | None, mesh: Mesh | None
 ) -> Iterator[tuple[HeadState, np.ndarray, int]]:
     """Images, their labels and how many of them count: the last batch is filled up, so that nothing recompiles."""
     if not len(rows) or batch < 1:
         raise ValueError(f"at least one image and a batch of at least 1 are needed; got {len(rows)} and {batch}.")
-    batch = min(batch, len(rows))
+    mesh = local_mesh() if mesh is None else mesh
+    batch = whole_batch(min(batch, len(rows)), mesh)
+    if mesh is not None:
+        check(mesh.shape, run.config.vision, batch)
     for start in range(0, len(rows), batch):
         places = np.arange(start, min(start + batch, len(rows)))
         filled = np.concatenate([places, np.repeat(places[-1:], batch - len(places))])
-        state = run.head_state(rows[places])
-        yield jax.tree.map(lambda x, at=filled - start: x[at], state), labels[filled], len(places)
+        state = jax.tree.map(lambda x, at=filled - start: x[at], run.head_state(rows[places]))
+        yield state if mesh is None else place_state(state, mesh), labels[filled], len(places)
         if progress:
             progress(start + len(places), len(rows))
 

@@ -14,11 +14,13 @@ Near-equal texts are told apart by precision, so all of it runs in float64 whate
 Source: arXiv:2310.05916, section 4.2, algorithm 1.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxclip.axes import AnyArray
@@ -95,12 +97,37 @@ def textspan(
 
 
 def head_bases(
-    moments: Moments, texts: Float[AnyArray, "text embed"], *, steps: int = 20, rank: int | None = None
+    moments: Moments,
+    texts: Float[AnyArray, "text embed"],
+    *,
+    steps: int = 20,
+    rank: int | None = None,
+    devices: Sequence[jax.Device] | None = None,
 ) -> TextSpan:
-    """The text bases of a stack of heads [layer, head]; arguments and errors as in `textspan`."""
+    """The text bases of a stack of heads [layer, head]; other arguments and errors as in `textspan`.
+
+    Args:
+      devices: that share the heads out; by default all of this host. Nothing crosses them.
+    """
     if not finite((moments, texts)):
         raise ValueError("moments or texts hold NaN or infinite values; remove those samples or texts.")
-    return _head_bases(moments, jnp.asarray(texts), steps, rank)
+    devices = jax.local_devices() if devices is None else devices
+    if len(devices) == 1 or isinstance(moments.count, jax.core.Tracer):
+        return _head_bases(moments, jnp.asarray(texts), steps, rank)
+    flat = jax.tree.map(lambda x: x.reshape(1, -1, *x.shape[2:]), moments)
+    parts = [part for part in np.array_split(np.arange(moments.count.size), len(devices)) if len(part)]
+    given = [
+        jax.device_put((jax.tree.map(lambda x, part=part: x[:, part], flat), texts), device)
+        for device, part in zip(devices, parts, strict=False)
+    ]
+    found = [_head_bases(*one, steps, rank) for one in given]
+    # By way of the host: what one device holds cannot meet what several do.
+    return jax.tree.map(lambda *own: _joined(own, moments.count.shape), *found)
+
+
+def _joined(parts: Sequence[Array], stack: tuple[int, ...]) -> Array:
+    whole = np.concatenate([np.asarray(part)[0] for part in parts])
+    return jnp.asarray(whole.reshape(*stack, *whole.shape[1:]))
 
 
 @partial(jax.jit, static_argnames=("steps", "rank"))

@@ -10,9 +10,16 @@ import jax
 import numpy as np
 
 import jaxclip
+from jaxclip.ablation import Ablation
 from jaxclip.data.sources import open_data
+from jaxclip.debias import sets_by_group
 from jaxclip.passes import PassOptions, run_pass
+from jaxclip.retrieval import nearest
+from jaxclip.segmentation import label_pixels, segment
 from jaxclip.sharding import make_mesh, place_batch, place_vision
+from jaxclip.spatial import text_maps
+from jaxclip.sweeps import ablation_sets, sweep, sweep_completeness
+from jaxclip.text_span import head_bases
 
 DETAILS = ("full", "head", "token", "layer")
 MESHES = {"data": (8, 1), "both": (2, 4)}
@@ -26,6 +33,41 @@ def images(config):
 
 def decompositions(vision, inputs):
     return vision.embed(inputs), {detail: vision(inputs, detail=detail)[1] for detail in DETAILS}
+
+
+def analyses(run, clip, mesh=None):
+    """What every analysis finds on a mesh; by default on all devices."""
+    rng, config = np.random.default_rng(3), run.config.vision
+    texts = rng.standard_normal((40, config.embed_dim)).astype(np.float32)
+    classes, labels = texts[:3], run.labels["label"]
+    rows, means = np.flatnonzero(labels >= 0), run.means()
+    sets = Ablation.stack(list(ablation_sets(config.n_layers, config.n_heads, n_late=1).values()))
+    devices = None if mesh is None else list(mesh.devices.flat)
+    spans = head_bases(run.moments.heads, texts, steps=4, devices=devices)
+    inputs = run, rows, means
+    sweeps = {"batch": 7, "mesh": mesh}
+    late = jax.tree.map(lambda x: x[-1:], spans)
+    embeddings = run.bank.read("embedding")
+    near = nearest(embeddings[:5], embeddings, 6, exclude=np.arange(5), mesh=mesh)
+    heads = [[], [(0, 1)], [(1, 0), (1, 2)]]
+    counts = sets_by_group(*inputs, classes, "label", "label", heads)
+    found = {
+        "ablations": sweep(*inputs, classes, labels[rows], sets, **sweeps),
+        "completeness": sweep_completeness(*inputs, late, classes, labels[rows], sets, **sweeps),
+        "debias": counts.correct, "picks": spans.indices, "explained": spans.explained, "neighbours": near.indices,
+        "similarity": near.similarity,
+    }  # fmt: skip
+    vision, pictures = clip.vision, images(config)
+    if mesh is not None:
+        vision, pictures = place_vision(vision, mesh), place_batch(pictures, mesh)
+    for each in (False, True):
+        found["scores"], found[f"maps each={each}"] = text_maps(vision, pictures, texts[:5], each=each)
+    for name, made in {
+        "foreground": segment(vision, pictures, texts[:5]),
+        "labelled": label_pixels(vision, pictures, texts[:5]),
+    }.items():
+        found[f"{name} labels"], found[f"{name} scores"] = made.labels, made.scores
+    return {name: np.asarray(values) for name, values in found.items()}
 
 
 class Stopped(Exception):
@@ -52,7 +94,9 @@ def main(model, data, out):
             arrays |= {f"{name}/{detail}/{term}": getattr(terms, term) for term in ("init", "attn", "mlp")}
     np.savez(out / "details.npz", **{name: np.asarray(array) for name, array in arrays.items()})
 
-    run_pass(clip, source, out / "data", PLAIN)  # by default every device has its part of the batch
+    run = run_pass(clip, source, out / "data", PLAIN)  # by default every device has its part of the batch
+    for name, shape in MESHES.items():
+        np.savez(out / f"analyses_{name}.npz", **analyses(run, clip, make_mesh(*shape)))
     try:
         run_pass(clip, source, out / "both", BY, mesh=make_mesh(*MESHES["both"]), save_every=0, progress=stop)
     except Stopped:

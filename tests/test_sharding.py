@@ -131,6 +131,24 @@ def test_textspan_picks_the_same_texts(runs, one, mesh):
     np.testing.assert_array_equal(picks(runs[mesh]), picks(one))
 
 
+EXACT = ("ablations", "completeness", "debias", "picks", "neighbours", "foreground labels", "labelled labels")
+
+
+@pytest.mark.parametrize("mesh", MESHES)
+def test_every_analysis_finds_what_one_device_finds(model, eight, mesh):
+    run = jaxclip.open_run(eight / "data")
+    expected = mesh_worker.analyses(run, jaxclip.load(model))
+    assert 0.1 < expected["ablations"].mean() < 0.9
+    with np.load(eight / f"analyses_{mesh}.npz") as found:
+        assert found.files == list(expected)
+        for name, values in expected.items():
+            if name in EXACT:
+                np.testing.assert_array_equal(found[name], values, err_msg=name)
+            else:
+                scale = max(1, np.abs(values).max())
+                np.testing.assert_allclose(found[name], values, rtol=0, atol=1e-6 * scale, err_msg=name)
+
+
 def test_nothing_but_moments_crosses_devices_that_share_a_batch(eight, one):
     text = sorted((eight / "hlo").glob("*jit_step*after_optimizations.txt"))[0].read_text()
     found = work(text)
