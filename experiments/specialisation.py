@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from PIL import Image
 from scenes_checkpoints import load_step, training_steps
 
 from jaxclip.clip import Clip
@@ -56,10 +57,11 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     stacked = {factor: np.stack(values) for factor, values in shares.items()}
     results = summary(sorted(places), stacked, known)
-    (args.out / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (args.out / "results.json").write_text(json.dumps(results) + "\n")
     figure = draw(sorted(places), stacked, known)
     for suffix in ("png", "svg"):
         save(figure, args.out / f"specialisation.{suffix}")
+    few_colours(args.out / "specialisation.png")
     for factor, found in results["specialists"].items():
         print(
             f"{factor:12} head {found['layer']}.{found['head']} share {found['share']:.2f} since step {found['since']}"
@@ -99,13 +101,14 @@ def summary(steps: list[int], shares: dict[str, np.ndarray], known: dict[str, li
         layer, head = map(int, np.unravel_index(values[-1].argmax(), values[-1].shape))
         since = steps[int(onset(values[:, layer, head]))]
         specialists[factor] = {"layer": layer, "head": head, "share": float(values[-1, layer, head]), "since": since}
-    rounded = {factor: np.round(values, 4).tolist() for factor, values in shares.items()}
-    return {"steps": steps, "accuracy": known, "shares": rounded, "specialists": specialists}
+    rounded = {factor: np.round(values, 3).tolist() for factor, values in shares.items()}
+    accuracy = {factor: np.round(values, 3).tolist() for factor, values in known.items()}
+    return {"steps": steps, "accuracy": accuracy, "shares": rounded, "specialists": specialists}
 
 
 def draw(steps: list[int], shares: dict[str, np.ndarray], known: dict[str, list[float]]) -> Figure:
     """One panel a factor."""
-    figure = Figure(figsize=(13, 6), layout="constrained")
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
     panels = figure.subplots(2, (len(shares) + 1) // 2, sharex=True, sharey=True).ravel()
     n_layers = next(iter(shares.values())).shape[1]
     colours = matplotlib.colormaps["viridis"](np.linspace(0, 0.9, n_layers))
@@ -124,6 +127,13 @@ def draw(steps: list[int], shares: dict[str, np.ndarray], known: dict[str, list[
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", frameon=False)
     return figure
+
+
+def few_colours(path: Path) -> None:
+    """A picture of lines takes a sixth of the bytes with a palette."""
+    with Image.open(path) as picture:
+        reduced = picture.convert("RGB").quantize(32, dither=Image.Dither.NONE)
+    reduced.save(path, optimize=True)
 
 
 def parse() -> argparse.Namespace:

@@ -3,8 +3,8 @@
     python experiments/paper/retrieval.py --data imagenet/val --queries 17 4242 --properties colour texture number
     python experiments/paper/retrieval.py --scenes
 
-In the paper: section 4.4, the figure of nearest neighbours by heads; it has no number. Where images have labels of the
-properties' names, as scenes do, precision@10 is measured as well. Writes a figure a query and property.
+In the paper: among the applications of heads, the figure of nearest neighbours; it has no number. Where images have
+labels of the properties' names, as scenes do, precision@10 is measured as well. Writes a figure a query and property.
 
 Reads: any images, OpenCLIP models by name.
 Takes: one pass a model, which other scripts use again (`--cost`); then seconds.

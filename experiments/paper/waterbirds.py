@@ -4,9 +4,9 @@
     python experiments/paper/waterbirds.py --data waterbirds --heads 20.3,21.1
     python experiments/paper/waterbirds.py --scenes
 
-In the paper: section 4.4, the table of worst-group and overall accuracy. There heads were chosen by hand; here they are
-proposed by what texts about the property account for, unless --heads names them. Beside them stand as many random heads
-of the last layers. Writes the figures of `jaxclip debias`.
+In the paper: among the applications of heads, the table of worst-group and overall accuracy. There heads were chosen
+by hand; here they are proposed by what texts about the property account for, unless --heads names them. Beside them
+stand as many random heads of the last layers. Writes the figures of `jaxclip debias`.
 
 Reads: Waterbirds' folder (metadata.csv), test and validation; means come from the latter. OpenCLIP models by name.
 Takes: two passes a model, of 5,794 and 1,199 images (`--cost`); then seconds.
