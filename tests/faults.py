@@ -1,9 +1,9 @@
 """What goes wrong with disks and processes, made to happen: for the tests of faults.
 
-    python tests/faults.py LIST OUT
+    python tests/faults.py LIST OUT [warm]
 
-is a pass in a process of its own, to be killed from outside. It goes through the same pass once beside OUT, so that all
-is compiled, says how many seconds that took, and begins.
+is a pass in a process of its own, to be killed from outside; it says a number when it begins. With "warm" it first goes
+through the same pass beside OUT, and the number is how many seconds that took.
 """
 
 import errno
@@ -21,9 +21,9 @@ import pytest
 import small_pass
 
 
-def child(pictures, out):
-    """A pass as another process that is about to begin, and about how many seconds it takes."""
-    command = [sys.executable, __file__, str(pictures), str(out)]
+def child(pictures, out, warm=True):
+    """A pass as another process that is about to begin, and about how many seconds it takes, if it was to find out."""
+    command = [sys.executable, __file__, str(pictures), str(out), *["warm"][:warm]]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     said = process.stdout.readline()
     assert said, process.communicate(timeout=60)[1]
@@ -131,12 +131,12 @@ def small_disk(folder, size):
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def main(pictures, out):
+def main(pictures, out, warm=""):
     clip, source = small_pass.clip(), small_pass.open_data(pictures)
-    with TemporaryDirectory(dir=Path(out).parent) as warm:
-        for number in range(2):
-            began = time.monotonic()
-            small_pass.run_pass(clip, source, f"{warm}/{number}", small_pass.EVERYTHING, save_every=0.0)
+    began = time.monotonic()
+    with TemporaryDirectory(dir=Path(out).parent) as folder:
+        if warm:
+            small_pass.run_pass(clip, source, f"{folder}/run", small_pass.EVERYTHING, save_every=0.0)
     print(time.monotonic() - began, flush=True)
     small_pass.run_pass(clip, source, out, small_pass.EVERYTHING, save_every=0.0)
 

@@ -48,11 +48,12 @@ def assert_whole_as_far_as_it_is(out, run):
 @pytest.mark.parametrize("kills", [3, pytest.param(60, marks=pytest.mark.nightly)])
 def test_killed_at_random_moments(run, pictures, tmp_path, kills):
     """One pass is killed again and again until it ends all the same; then another begins, until so many were killed."""
-    rng, killed, n_runs = np.random.default_rng(), 0, 0
+    rng, killed, n_runs, seconds = np.random.default_rng(), 0, 0, None
     while killed < kills:
         out, ended = tmp_path / f"run{n_runs}", False
         while not ended and killed < kills:
-            process, seconds = faults.child(pictures, out)
+            process, found = faults.child(pictures, out, warm=seconds is None)
+            seconds = seconds or found
             ended = not faults.kill_after(process, rng.uniform(0, seconds))
             killed += not ended
             assert_whole_as_far_as_it_is(out, run)
