@@ -1,0 +1,78 @@
+"""ImageNet-Segmentation's HDF5 file, broken or made up; and names of data sets, of which none asks the network."""
+
+import io
+
+import h5py
+import numpy as np
+import pytest
+from fuzzing import DAMAGE, alone, damaged, fuzz, told
+from hypothesis import strategies as st
+
+from jaxclip.data.segmentation_data import open_masked
+
+PICTURE, MASK = np.full((3, 5, 4), 7, np.uint8), np.ones((5, 4), np.uint8)
+
+
+def segmentation(picture=PICTURE, **options):
+    """A file as gtsegs_ijcv.mat is, of one picture."""
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
+        cells = [file.create_dataset(f"value/{name}", (1, 1), h5py.ref_dtype) for name in ("img", "gt")]
+        file.create_dataset("#refs#/i", **({"data": picture} | options))
+        file["#refs#/m"] = MASK
+        inner = file.create_dataset("#refs#/g", (1, 1), h5py.ref_dtype)
+        inner[0, 0] = file["#refs#/m"].ref
+        cells[0][0, 0], cells[1][0, 0] = file["#refs#/i"].ref, inner.ref
+    return buffer.getvalue()
+
+
+def read(folder, data):
+    (folder / "a.mat").write_bytes(data)
+    return open_masked(folder / "a.mat")[0]
+
+
+def test_a_whole_one(tmp_path):
+    found = read(tmp_path, segmentation())
+    assert (found.name, found.image.size) == ("00000", (5, 4))
+    np.testing.assert_array_equal(found.mask, MASK.T)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"data": None, "shape": (3, 2**20, 2**20), "dtype": "u1", "chunks": (3, 64, 64)}, "expected pixels"),
+        ({"data": None, "shape": (3, 5, 4), "dtype": "u1", "external": [("/etc/passwd", 0, 60)]}, "in another file"),
+        ({"data": None, "shape": (3, 5, 4), "dtype": h5py.string_dtype()}, "expected pixels"),
+        ({"data": np.ones(9, np.uint8)}, "expected pixels"),
+    ],
+    ids=["declares", "elsewhere", "words", "rank"],
+)
+def test_pixels_that_are_none(tmp_path, options, message):
+    with pytest.raises(ValueError, match=f"00000 of .* cannot be read: .*{message}"):
+        read(tmp_path, segmentation(**options))
+
+
+def test_references_that_are_numbers(tmp_path):
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["value/img"], file["value/gt"] = np.ones((1, 1)), np.ones((1, 1))
+    with pytest.raises(ValueError, match="must be HDF5 with value/img and value/gt"):
+        open_masked(tmp_path / "a.mat")
+
+
+@fuzz(40, damage=DAMAGE, packed=st.booleans())
+def test_any_damage(folder, damage, packed):
+    whole = segmentation(compression="gzip") if packed else segmentation()
+    assert "a.mat" in (told(read, folder, damaged(whole, damage)) or "a.mat")
+
+
+def test_no_name_of_a_data_set_asks_the_network(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    names = ["mnist", "voc/2012", "cifar10:3.0.2", "photos/missing", "nobody:set", "huggingface:mnist"]
+    said = alone(
+        "open_data(argument)",
+        names,
+        imports="import tensorflow_datasets, jaxclip.data.tfds_source; from jaxclip.data.sources import open_data",
+        gigabytes=8,
+    )
+    assert len(said) == len(names)
+    assert all(line.startswith(f"refused: {name}") for name, line in zip(names, said, strict=True)), said
