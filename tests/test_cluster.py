@@ -1,0 +1,82 @@
+"""Which processes are one of several hosts, and what they say when one of them is gone."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from jaxclip import hosts
+from jaxclip.cluster import AGAIN, _lost, several
+
+SLURM = {
+    "SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "node[1-4]", "SLURM_PROCID": "1", "SLURM_LOCALID": "0",
+    "SLURM_STEP_NUM_NODES": "4",
+}  # fmt: skip
+MPI = {
+    "OMPI_MCA_orte_hnp_uri": "1531576320.0;tcp://10.96.0.1:34911", "OMPI_COMM_WORLD_RANK": "1",
+    "OMPI_COMM_WORLD_LOCAL_RANK": "0",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, False),
+        (SLURM | {"SLURM_NTASKS": "4"}, True),
+        (SLURM | {"SLURM_NTASKS": "1"}, False),
+        (MPI | {"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),  # any pod
+    ],
+)
+def test_launchers_are_known_by_their_environment(monkeypatch, environment, expected):
+    for name in [name for name in os.environ if name.startswith(("SLURM_", "OMPI_", "KUBERNETES_"))]:
+        monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert several() is expected
+
+
+def test_hosts_by_argument():
+    assert several("10.0.0.1:1234", 2, 1)
+    assert not several("10.0.0.1:1234", 1, 0)
+    with pytest.raises(ValueError, match="give --coordinator, --hosts and --host together"):
+        several(hosts=2)
+    with pytest.raises(ValueError, match=r"--host must be 0 to 1 .* got 2 and 10\.0\.0\.1:1234"):
+        several("10.0.0.1:1234", 2, 2)
+    with pytest.raises(ValueError, match="address:port"):
+        several("10.0.0.1", 2, 1)
+
+
+def test_who_is_gone_is_read_from_what_the_runtime_says():
+    dead = "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats):\n1\n3\nThe tasks have crashed."
+    assert _lost(dead).startswith("host 1, 3 is gone")
+    assert _lost("Failed to send RPC to coordination service. Either the leader").startswith("host 0 is gone")
+    assert _lost("out of\n memory").startswith("the runtime aborted: out of memory")
+
+
+ABORTED = """
+import os, sys
+from jaxclip.cluster import _quiet, _told
+with _quiet() as log, _told(log):
+    print("of Python")
+    os.write(2, b"frames of C++: Failed to send RPC to coordination service")
+    os.abort()
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGUSR1"), reason="POSIX")
+def test_an_abort_is_one_line():
+    done = subprocess.run([sys.executable, "-c", ABORTED], capture_output=True, text=True, timeout=100)
+    assert (done.returncode, done.stdout) == (AGAIN, "of Python\n")
+    assert done.stderr.startswith("jaxclip: host 0 is gone")
+    assert done.stderr.count("\n") == 1
+
+
+def test_one_host_has_all_there_is():
+    assert hosts.is_first()
+    assert hosts.gather(b"x") == [b"x"]
+    hosts.agree(model="a")
+    with pytest.raises(FileExistsError, match="mine"):
+        hosts.once(lambda: (_ for _ in ()).throw(FileExistsError("mine")))
