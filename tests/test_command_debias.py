@@ -135,9 +135,11 @@ def basis(samples, texts):
 
 def test_figures(run, tmp_path):
     # As many sets as above, so that nothing compiles again.
-    options = ("--label", "bird", "--heads", "4.0,5.1", "--draws", "6", "--format", "svg")
+    options = ("--label", "bird", "--heads", "4.0,5.1", "--draws", "6", "--format", "svg", "pdf")
     assert status("debias", run, *options, "--out", tmp_path / "out") == 0
-    assert {path.name for path in (tmp_path / "out").iterdir()} == {"results.json", "groups.svg", "curve.svg"}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        f"{name}.{suffix}" for name in ("groups", "curve") for suffix in ("svg", "pdf")
+    } | {"results.json"}
 
 
 def test_figures_of_proposals_are_pictures(proposed, tmp_path_factory):

@@ -72,7 +72,7 @@ def test_the_papers_way(folder, data, tmp_path, capsys):
     assert found["metrics"]["confusion"] == right.confusion.tolist()
     assert found["metrics"]["mean_ap"] == pytest.approx(right.mean_ap, abs=1e-6)
     assert list(found["class_iou"]) == ["background", "foreground"]
-    with Image.open(out / found["figure"]) as drawn:
+    with Image.open(out / found["files"][0]) as drawn:
         assert drawn.width > 1000
     taken = np.asarray(heatmaps(clip.vision, inputs, embeddings(clip))[1])
     assert [image["class"] for image in found["images"]] == [CLASSES[i] for i in taken]

@@ -44,7 +44,7 @@ class Ablate:
     """The run's model, for its text encoder, if it is no longer where it was."""
     batch: int = 64
     """Images classified together."""
-    format: Literal["png", "svg", "pdf"] = "png"
+    format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figures."""
 
     def run(self) -> dict[str, Any]:

@@ -53,7 +53,7 @@ class Debias:
     """Of the draws."""
     model: str | None = None
     """The run's model, for its text encoder, if it is no longer where it was."""
-    format: Literal["png", "svg", "pdf"] = "png"
+    format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figures."""
 
     def run(self) -> dict[str, Any]:
@@ -64,7 +64,7 @@ class Debias:
         from jaxclip.commands.proposals import Proposals
         from jaxclip.debias import group_means, grouped_rows, random_draws, sets_by_group
         from jaxclip.report import rankings as report
-        from jaxclip.report.figures import save
+        from jaxclip.report.figures import save_all
         from jaxclip.report.stages import stages
         from jaxclip.runs import open_run
         from jaxclip.zeroshot import class_embeddings
@@ -103,10 +103,9 @@ class Debias:
         figures = {"groups": report.groups_figure, "curve": report.curve_figure}
         if shares:
             figures["ranking"] = report.ranking_figure
-        for name, make in figures.items():
-            save(make(result), self.out / f"{name}.{self.format}")
+        drawn = [save_all(make(result), self.out / name, self.format) for name, make in figures.items()]
         report.print_debias(result)
-        say(f"wrote {self.out / 'results.json'}, {', '.join(f'{name}.{self.format}' for name in figures)}")
+        say(f"wrote {self.out / 'results.json'}, {', '.join(path.name for paths in drawn for path in paths)}")
         if proposals.heads is None:
             say(f"to edit the heads: --heads {','.join(result['heads'])}")
         return result

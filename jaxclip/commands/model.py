@@ -124,6 +124,8 @@ class Decompose:
     """A folder for results.json and the figures."""
     relative: bool = True
     """Each text minus the mean of all given; --no-relative for each by itself."""
+    format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
+    """Of the figures."""
 
     def run(self) -> dict[str, Any]:
         if not self.images or not self.texts:
@@ -138,6 +140,6 @@ class Decompose:
             at("loading the model")
             clip = jaxclip.load(resolve(self.model))
             at("pictures")
-            result = decompose_pictures(clip, images, self.texts, self.out, relative=self.relative)
-        say(f"wrote {self.out / 'results.json'} and {2 * len(self.images)} figures")
+            result = decompose_pictures(clip, images, self.texts, self.out, relative=self.relative, formats=self.format)
+        say(f"wrote {self.out / 'results.json'} and {2 * len(self.images) * len(self.format)} figures")
         return result

@@ -53,7 +53,7 @@ class Retrieve:
     """The run's images, if they are no longer where they were."""
     split: str | None = None
     """Of the run's images, where they have splits."""
-    format: Literal["png", "svg", "pdf"] = "png"
+    format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figures."""
 
     def run(self) -> dict[str, Any]:
@@ -145,21 +145,21 @@ class Retrieve:
 
     def _figures(self, run: "Run", clip: "Clip | None", places: list[int | None], result: Any) -> list[str]:
         from jaxclip.report import neighbours as report
-        from jaxclip.report.figures import save
+        from jaxclip.report.figures import save_all
 
         names = []
         if self.precision:
-            names.append(save(report.precision_figure(result), self.out / f"precision.{self.format}").name)
+            names += save_all(report.precision_figure(result), self.out / "precision", self.format)
         needed = sorted({row["index"] for entry in result["queries"] for way in report.WAYS for row in entry[way]})
         needed = sorted({*needed, *(place for place in places if place is not None)})
         if not needed:
-            return names
+            return [path.name for path in names]
         shown = dict(zip(needed, report.pictures(run, needed, self.data, self.split), strict=True))
         for i, place in enumerate(places):
             asked = shown[place] if place is not None else report.seen(run, clip.preprocess([self.queries[i]])[0])
             figure = report.neighbours_figure(result, i, shown, asked)
-            names.append(save(figure, self.out / f"nearest_{i}.{self.format}").name)
-        return names
+            names += save_all(figure, self.out / f"nearest_{i}", self.format)
+        return [path.name for path in names]
 
 
 def find_query(run: "Run", query: str) -> int | None:

@@ -52,7 +52,7 @@ class Segment:
     """The model calculates in."""
     image_size: int | None = None
     """Run at another input size, with resized position embeddings."""
-    format: Literal["png", "svg", "pdf"] = "png"
+    format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figure."""
     metrics: bool = True
     """--no-metrics leaves the data's masks alone."""
@@ -77,7 +77,7 @@ class Segment:
             clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
         result = segment_to_folder(
             clip, source, named, options, self.out, order=order, heads=self.heads, limit=self.limit,
-            metrics=self.metrics, suffix=self.format,
+            metrics=self.metrics, formats=self.format,
         )  # fmt: skip
         write_json(self.out / "results.json", result)
         say(f"wrote {self.out / 'results.json'} and {result['n_images']} masks")

@@ -32,7 +32,7 @@ class TextSpan:
     """Layers, counted from 0, or "all"; by default the last four."""
     model: str | None = None
     """The run's model, if it is no longer where it was."""
-    format: Literal["png", "svg", "pdf"] = "png"
+    format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figure."""
 
     def run(self) -> dict[str, Any]:
@@ -43,7 +43,7 @@ class TextSpan:
 
         from jaxclip.commands.inputs import open_pool, pool_embeddings
         from jaxclip.report import bases
-        from jaxclip.report.figures import save
+        from jaxclip.report.figures import save_all
         from jaxclip.report.stages import stages
         from jaxclip.runs import open_run
         from jaxclip.text_span import head_bases, sizes
@@ -62,9 +62,9 @@ class TextSpan:
         write_json(self.out / "results.json", result)
         bases.save_bases(spans, self.out / "bases.npz")
         (self.out / "bases.md").write_text(bases.bases_markdown(result), encoding="utf-8")
-        figure = save(bases.bases_figure(result), self.out / f"bases.{self.format}")
+        figures = save_all(bases.bases_figure(result), self.out / "bases", self.format)
         bases.print_bases(result)
-        say(f"wrote {self.out / 'results.json'}, bases.npz, bases.md and {figure.name}")
+        say(f"wrote {self.out / 'results.json'}, bases.npz, bases.md and {', '.join(path.name for path in figures)}")
         return result
 
     def _layers(self, n_layers: int) -> list[int]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from jaxclip.classes import Classes
 from jaxclip.report.colours import BLUE, GREEN, RED, YELLOW, diverging, on_paper
-from jaxclip.report.figures import save
+from jaxclip.report.figures import save_all
 from jaxclip.report.tables import print_numbers
 from jaxclip.runs import Run
 
@@ -110,12 +110,12 @@ def completeness_figure(result: dict[str, Any]) -> Figure:
     return figure
 
 
-def save_figures(result: dict[str, Any], out: Path, suffix: str) -> list[Path]:
+def save_figures(result: dict[str, Any], out: Path, formats: Sequence[str]) -> list[Path]:
     """`layers`, `heads` and, where it was measured, `completeness`."""
     figures = {"layers": layers_figure, "heads": heads_figure}
     if "completeness" in result:
         figures["completeness"] = completeness_figure
-    return [save(make(result), out / f"{name}.{suffix}") for name, make in figures.items()]
+    return [path for name, make in figures.items() for path in save_all(make(result), out / name, formats)]
 
 
 def print_ablations(result: dict[str, Any]) -> None:

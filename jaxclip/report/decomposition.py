@@ -11,15 +11,22 @@ from jaxclip.clip import Clip
 from jaxclip.effects import direct_effects, text_directions
 from jaxclip.image_files import open_image
 from jaxclip.preprocess import crop_box
-from jaxclip.report.figures import effects_figure, map_figure, save
+from jaxclip.report.figures import effects_figure, map_figure, save_all
 
 
 def decompose_pictures(
-    clip: Clip, images: Sequence[Path], texts: Sequence[str], out: Path, *, relative: bool
+    clip: Clip,
+    images: Sequence[Path],
+    texts: Sequence[str],
+    out: Path,
+    *,
+    relative: bool,
+    formats: Sequence[str] = ("png",),
 ) -> dict[str, Any]:
     """Explain each picture's similarity to each text.
 
-    Writes `out/results.json`, and for every picture `NAME_map.png` (where) and `NAME_heads.png` (which heads).
+    Writes `out/results.json`, and for every picture `NAME_map.png` (where) and `NAME_heads.png` (which heads), or
+    in other formats.
 
     Raises:
       ValueError, FileNotFoundError: a picture that cannot be read, no pictures, no texts; nothing is written then.
@@ -37,10 +44,10 @@ def decompose_pictures(
         with open_image(path) as picture:
             box = crop_box(picture.size, clip.config.preprocess)
             seen = np.asarray(picture.convert("RGB"))
-        save(map_figure(seen, effects.map(), texts, box, unit), out / f"{name}_map.png")
+        save_all(map_figure(seen, effects.map(), texts, box, unit), out / f"{name}_map", formats)
         best = int(effects.similarity.argmax())
         figure = effects_figure(effects.heads[:, :, best], effects.mlp[:, best], texts[best], unit)
-        save(figure, out / f"{name}_heads.png")
+        save_all(figure, out / f"{name}_heads", formats)
     (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
 

@@ -78,6 +78,15 @@ def save(figure: Figure, path: Path) -> Path:
     return write(figure, path, DOTS_PER_INCH)
 
 
+def save_all(figure: Figure, path: Path, formats: Sequence[str]) -> list[Path]:
+    """`save` in each of some formats.
+
+    Args:
+      path: without a suffix.
+    """
+    return [save(figure, path.with_name(f"{path.name}.{suffix}")) for suffix in formats]
+
+
 @on_paper
 def write(figure: Figure, path: Path, dpi: float | Literal["figure"]) -> Path:
     """The same figure is the same file, to the last byte: the day it was written is left out."""

@@ -13,7 +13,7 @@ from jaxclip.data.segmentation_data import MaskedSource
 from jaxclip.frames import UNSEEN
 from jaxclip.metrics import Segmented
 from jaxclip.pools import read_lines
-from jaxclip.report.figures import save
+from jaxclip.report.figures import save_all
 from jaxclip.report.masks import Shown, masks_figure
 from jaxclip.report.progress import bar
 from jaxclip.report.tables import print_numbers
@@ -98,7 +98,7 @@ def segment_to_folder(
     heads: Sequence[str] = (),
     limit: int | None = None,
     metrics: bool = True,
-    suffix: str = "png",
+    formats: Sequence[str] = ("png",),
 ) -> dict[str, Any]:
     """Segment a data set into `out/masks`, draw the first few in `pictures.png` and print what it scores.
 
@@ -107,7 +107,7 @@ def segment_to_folder(
       `jaxclip.metrics.Segmented.to_dict` has them, None without masks; `class_iou`, the same by name (in the paper's
       way: background and foreground); and `images`, each with `name`, `mask` (its file; label i + 1 is class i,
       in the paper's way 1 is the foreground; 255 was not seen), `shares` of the picture by class, and, in the paper's
-      way, the `class` it is taken for; and the `figure`'s file.
+      way, the `class` it is taken for; and the figure's `files`.
     """
     config = clip.config.vision
     chosen = chosen_heads(heads, config.n_layers, config.n_heads) if heads else None
@@ -123,7 +123,7 @@ def segment_to_folder(
         images, total = write_masks(found, out / "masks", named.classes, lambda: progress(next(done), n_images))
     labels = ("background", "foreground") if options.way == "foreground" else ("background", *named.classes)
     few = [_shown(source, place, entry, out, options, order) for place, entry in enumerate(images[:MOST_SHOWN])]
-    figure = save(masks_figure(few, labels[1:]), out / f"pictures.{suffix}")
+    figures = save_all(masks_figure(few, labels[1:]), out / "pictures", formats)
     if total is not None:
         _print(clip.config.name, total, labels)
     scored = None if total is None else total.to_dict()
@@ -139,7 +139,7 @@ def segment_to_folder(
         "metrics": scored,
         "class_iou": None if scored is None else dict(zip(labels, scored["class_iou"], strict=True)),
         "images": images,
-        "figure": figure.name,
+        "files": [path.name for path in figures],
     }
 
 
