@@ -10,18 +10,16 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 from bench_textspan import directions, stack_of_heads
 from benching import by_turns, exponent, measure, parser, photographs, pictures, temporary, tower
+from matplotlib.figure import Figure
 
 import jaxclip
 from jaxclip.data.sources import open_data
 from jaxclip.passes import PassOptions, run_pass
+from jaxclip.report.colours import BLUE, GREY, on_paper
 from jaxclip.text_span import head_bases
-
-matplotlib.use("Agg")
-from matplotlib import pyplot
 
 PLOT = Path(__file__).resolve().parents[1] / "docs" / "images" / "growth.svg"
 
@@ -112,23 +110,23 @@ CASES: dict[str, Callable[..., Case]] = {
 }
 
 
+@on_paper
 def draw(found: dict[str, Any], path: Path) -> None:
     """One panel a case, both axes logarithmic, with the fitted line."""
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "jaxclip", "font.size": 8}):
-        figure, axes = pyplot.subplots(2, 3, figsize=(7.5, 4.2), layout="constrained")
-        for axis, (name, case) in zip(axes.flat, found.items(), strict=False):
-            sizes, seconds = np.array(case["sizes"], float), np.array(case["seconds"])
-            middle = np.exp(np.mean(np.log(seconds) - case["exponent"] * np.log(sizes)))
-            axis.plot(sizes, middle * sizes ** case["exponent"], color="0.6")
-            axis.plot(sizes, seconds, "o", color="tab:blue")
-            axis.set(xscale="log", yscale="log", xlabel=name, title=f"exponent {case['exponent']:.2f}")
-            axis.set_xticks(sizes, [f"{int(size):,}" for size in sizes])
-            axis.minorticks_off()
-        for axis in axes[:, 0]:
+    figure = Figure(figsize=(9, 5), layout="constrained")
+    for place, (name, case) in enumerate(found.items()):
+        axis = figure.add_subplot(2, 3, place + 1)
+        sizes, seconds = np.array(case["sizes"], float), np.array(case["seconds"])
+        middle = np.exp(np.mean(np.log(seconds) - case["exponent"] * np.log(sizes)))
+        axis.plot(sizes, middle * sizes ** case["exponent"], color=GREY)
+        axis.plot(sizes, seconds, "o", color=BLUE)
+        axis.set(xscale="log", yscale="log", xlabel=name, title=f"exponent {case['exponent']:.2f}")
+        axis.set_xticks(sizes, [f"{int(size):,}" for size in sizes])
+        axis.minorticks_off()
+        if place % 3 == 0:
             axis.set_ylabel("seconds")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, metadata={"Date": None})
-        pyplot.close(figure)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, metadata={"Date": None})
 
 
 if __name__ == "__main__":

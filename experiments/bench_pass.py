@@ -16,7 +16,7 @@ import numpy as np
 from benching import Runs, by_turns, checkpoint, measure, parser, peak_of, photographs, pictures, temporary, tower
 
 import jaxclip
-from jaxclip.bank import BankWriter
+from jaxclip.bank import BankWriter, create_bank
 from jaxclip.collected import Collected
 from jaxclip.data.loader import batches
 from jaxclip.data.sources import open_data
@@ -67,20 +67,23 @@ def parts(options: argparse.Namespace) -> dict[str, Any]:
         checkpoint(options.model, folder / "model")
         clip = jaxclip.load(folder / "model")
         source = open_data(str(photographs(folder / "photos", options.images)))
-        read = partial(batches, source, clip.config.preprocess, options.batch)
+        collected = PassOptions(batch=options.batch, bank=True)
+        order = collected.order(clip.config.vision, len(source))
+        read = partial(batches, source, clip.config.preprocess, order)
         ready, number = list(read()), count()
         compute = stepping(clip.vision, jnp.asarray(ready[0].images))
-        rows = row(clip, ready[0].images)
+        values = left_behind(clip, ready[0].images)
 
         def write() -> None:
             out = folder / f"bank_{next(number)}"
-            writer = BankWriter(out, clip.config.vision, len(source), [], "float32", options.batch)
-            for batch in range(len(ready)):
-                writer.add(batch * options.batch, rows)
+            create_bank(out, clip.config.vision, order, [], "float32")
+            writer = BankWriter(out, order, range(order.parts), clip.config.vision, [], 0)
+            for batch in ready:
+                writer.add(batch.rows, values)
             writer.flush()
 
         def whole() -> None:
-            run_pass(clip, source, folder / f"run_{next(number)}", PassOptions(batch=options.batch, bank=True))
+            run_pass(clip, source, folder / f"run_{next(number)}", collected)
 
         runs: Runs = {
             "compute": lambda: [jax.block_until_ready(compute()) for _ in ready] and None,
@@ -98,12 +101,12 @@ def parts(options: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def row(clip: jaxclip.Clip, images: Any) -> dict[str, np.ndarray]:
+def left_behind(clip: jaxclip.Clip, images: Any) -> dict[str, np.ndarray]:
     """What the bank gets of one batch."""
     held, weights = {"all": Collected.zero(clip.config.vision)}, jnp.ones(len(images))
     _, state, norm = step(held, clip.vision, images, weights, {}, "normalized")
-    rows = {name: np.asarray(values) for name, values in vars(state).items()}
-    return rows | {"norm": np.asarray(norm), "readable": np.ones(len(images), bool)}
+    values = {name: np.asarray(value) for name, value in vars(state).items()}
+    return values | {"norm": np.asarray(norm), "readable": np.ones(len(images), bool)}
 
 
 def memory(options: argparse.Namespace) -> dict[str, Any]:
