@@ -219,7 +219,7 @@ def assemble(
             # W_O @ G once an image, so that the product leaves its result in place: the other way round a tensor of
             # the result's size is built and turned, and that costs more than the product.
             matrices = jnp.broadcast_to(embed("lhcw,we->lhce", kernel, g), (len(rest), *kernel.shape[:3], g.shape[1]))
-            attn = embed("lbhtc,blhce->blhte", scaled, matrices)
+            attn = embed("blhtc,blhce->blhte", scaled.swapaxes(0, 1), matrices)
         case "head":
             attn = embed("lbhc,lhcw,we->blhe", scaled, kernel, g)
         case "layer":
