@@ -44,7 +44,8 @@ def masks_figure(shown: Sequence[Shown], names: Sequence[str]) -> Figure:
     """
     n_panels = 2 + any(one.truth is not None for one in shown)
     rows, columns = ceil(len(shown) / ACROSS), min(len(shown), ACROSS)
-    figure = Figure(figsize=(1.5 * n_panels * columns, 1.75 * rows + 0.4), layout="constrained")
+    width = 1.5 * n_panels * columns
+    figure = Figure(figsize=(width, 1.75 * rows + 0.4), layout="constrained")
     axes = figure.subplots(rows, n_panels * columns, squeeze=False).reshape(rows * columns, n_panels)
     for axis in axes.flat:
         axis.set_axis_off()
@@ -57,7 +58,7 @@ def masks_figure(shown: Sequence[Shown], names: Sequence[str]) -> Figure:
                 axis.set_title(title, fontsize=7)
     legend = [Patch(color=colours[label], label=names[label - 1]) for label in sorted(colours)]
     if legend:
-        figure.legend(handles=legend, fontsize=7, ncols=8, loc="outside lower center")
+        figure.legend(handles=legend, fontsize=7, ncols=int(width), loc="outside lower center")
     return figure
 
 
