@@ -37,7 +37,7 @@ BLOCK_REFUSED = {
 VISION_REFUSED = {
     **BLOCK_REFUSED,
     "attentional_pool": "an attention pooler (CoCa) is nonlinear in the tokens, so the embedding is no sum over them",
-    "timm_model_name": "timm image towers are not native ViTs",
+    "timm_model_name": "timm image towers, SigLIP's with its attention pooler among them, are not native ViTs",
     "input_patchnorm": "normalised input patches are not implemented",
 }
 TEXT_REFUSED = {**BLOCK_REFUSED, "embed_cls": "a learned text class token (CoCa) is not implemented"}

@@ -74,6 +74,35 @@ def test_accuracies_are_those_of_the_sums(found):
     assert list(layers.values())[-1] == pytest.approx(attention)
 
 
+def test_imagenets_own_layout_takes_the_same_command(scripts, tmp_path):
+    """Labels from the development kit; a class is known by WordNet's word for it."""
+    import mean_ablation
+    from PIL import Image
+    from scipy.io import savemat
+
+    import jaxclip
+    from jaxclip.data.scenes import scene
+    from jaxclip.zeroshot import class_embeddings
+
+    ids = ("n01440764", "n02099601", "n03126707")
+    kit = np.array([(1, ids[2]), (2, ids[0]), (3, ids[1])], [("ILSVRC2012_ID", "i4"), ("WNID", "O")])
+    savemat(tmp_path / "meta.mat", {"synsets": kit})
+    (tmp_path / "ILSVRC2012_validation_ground_truth.txt").write_text("\n".join(str(i % 3 + 1) for i in range(20)))
+    (tmp_path / "val").mkdir()
+    for i in range(20):
+        Image.fromarray(scene(0, "test", i)["image"]).save(tmp_path / "val" / f"ILSVRC2012_val_{i + 1:08d}.JPEG")
+    values = mean_ablation.run(
+        ["--models", "scenes", "--data", str(tmp_path / "val"), "--batch", "20", "--templates", "single", "--out",
+         str(tmp_path / "out")]
+    )["scenes"]  # fmt: skip
+    [folder] = [path.parent for path in (tmp_path / "out").glob("runs/*/run.json")]
+    words = ("a tench", "a golden retriever", "a construction crane")
+    classes = class_embeddings(jaxclip.load(CHECKPOINT), [[f"a photo of {word}."] for word in words])
+    truth = np.array([2, 0, 1])[np.arange(20) % 3]
+    right = (open_run(folder).bank.read("embedding") @ np.asarray(classes).T).argmax(-1) == truth
+    assert values["accuracy"] == pytest.approx(100 * right.mean())
+
+
 def test_pools_start_alike_and_end_at_the_heads_themselves(found):
     """No texts leave means alone, whatever the pool; as many as a head has dimensions leave the head."""
     curves = found[0]["completeness"]["scenes"]
