@@ -9,7 +9,9 @@ import pytest
 import towers
 
 from jaxclip import blocks, fused
+from jaxclip.collected import Collected
 from jaxclip.config import Compute
+from jaxclip.pass_step import step
 from jaxclip.vision import Masks, forward
 
 KERNEL = "__cudnn$fmhaSoftmax"
@@ -104,6 +106,16 @@ def test_a_sweep_goes_through_the_kernel_and_its_derivative_is_the_explicit_form
     assert KERNEL in lowered(sweep)
     for derivative in (jax.grad(sweep), lambda images: jax.jvp(sweep, (images,), (images,))[1]):
         assert "cudnn" not in lowered(derivative)
+
+
+def test_a_pass_goes_through_the_kernel_as_well(nvidia):
+    vision = half()
+    images = jnp.asarray(towers.images(vision.config))
+    leaves, tree = jax.tree.flatten(({"all": Collected.zero(vision.config)}, vision, images, jnp.ones(len(images)), {}))
+    unchecked = [jax.export.DisabledSafetyCheck.custom_call(KERNEL)]
+    run = jax.jit(lambda *leaves: step(*jax.tree.unflatten(tree, leaves), "normalized")[1].embedding)
+    text = jax.export.export(run, platforms=["cuda"], disabled_checks=unchecked)(*leaves).mlir_module()
+    assert KERNEL in text
 
 
 @pytest.mark.parametrize(("platform", "capability", "expected"), [
