@@ -10,7 +10,7 @@ TRIES = 8
 def largest_batch(
     peak: Callable[[int], int | None], start: int, unit: int, limit: int, tries: int = TRIES
 ) -> tuple[int | None, int | None]:
-    """The largest batch that fits, to a sixteenth of itself or one `unit`, in at most `tries` compilations.
+    """The largest batch that fits, to a sixteenth of itself or one `unit`, or as near as `tries` compilations come.
 
     Args:
       peak: bytes of a batch, None where it does not fit.
@@ -44,7 +44,8 @@ def _next(held: dict[int, int], fails: int | None, limit: int) -> int:
     if len(held) > 1:
         before, last = sorted(held)[-2:]
         slope = max(held[last] - held[before], 1) / (last - before)
-        guess = last + int((limit - held[last]) / slope)
+        # Of small batches memory hardly grows, and says nothing of large ones.
+        guess = min(last + int((limit - held[last]) / slope), 16 * fits)
     step = max(1, fits // 16)
     if fails is None:
         # At least so much more that, should it not fit, the search is over.

@@ -198,6 +198,18 @@ def test_a_straight_line_is_followed_to_its_end():
     assert fails == 10_000 + 8 * (10_000 // 8 // 16)
 
 
+def test_memory_that_does_not_grow_yet_is_no_line_to_follow():
+    tried = []
+
+    def peak(batch):
+        tried.append(batch)
+        return max(10**6 - batch, 100 * batch) if batch <= 50_000 else None
+
+    fits, fails = largest_batch(peak, 256, 8, 5_000_000, tries=12)
+    assert max(tried) < 10 * 50_000
+    assert 50_000 * 15 / 16 < fits <= 50_000 < fails <= fits * 17 / 16
+
+
 def test_a_question_without_an_answer_is_refused_before_anything_runs(tmp_path, monkeypatch, capsys, unchecked):
     for change, message in (
         ({"chip": "v5p"}, "3 axes, such as 2x2x4"), ({"topology": "4xx"}, "2 axes, such as 4x4"),
