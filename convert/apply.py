@@ -52,8 +52,10 @@ def fill(
     for move in plan:
         array = tensors[move.source].read()
         if move.target == VISION_POSITIONS:
-            kept = config.vision.grid if array.shape == move.shape else grid_of(array.shape[0])
-            array = np.asarray(resize_positions(array, source_grid or kept, config.vision.grid))
+            kept = source_grid or (config.vision.grid if array.shape == move.shape else grid_of(array.shape[0]))
+            if kept is None:  # `_check` has seen that it is one of these
+                raise CheckpointError(f"{move.source} is no grid of positions.")
+            array = np.asarray(resize_positions(array, kept, config.vision.grid))
         _place(leaves[move.target], move, array)
     return unflatten(leaves)
 

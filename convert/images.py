@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from jaxclip.config import PreprocessConfig
+from jaxclip.config import Interpolation, PreprocessConfig, ResizeMode
 
 from .configs import pair
 from .tensors import CheckpointError
@@ -26,7 +26,7 @@ HF_IGNORED = {
     "return_tensors", "device", "_valid_processor_keys", "default_to_square", "disable_grouping", "crop_pct",
     "do_pad", "pad_size", "image_seq_length",
 }  # fmt: skip
-HF_RESAMPLE = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+HF_RESAMPLE: dict[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 
 
 def openclip_preprocess(fields: Any, image_size: tuple[int, int]) -> tuple[PreprocessConfig, tuple[str, ...]]:
@@ -84,7 +84,7 @@ def huggingface_preprocess(fields: Any, image_size: tuple[int, int]) -> Preproce
     )
 
 
-def _resize_mode(fields: dict[str, Any], image_size: tuple[int, int]) -> str:
+def _resize_mode(fields: dict[str, Any], image_size: tuple[int, int]) -> ResizeMode:
     size, crop = fields["size"], fields.get("crop_size")
     shortest = size.get("shortest_edge") if isinstance(size, dict) else size
     crops = fields.get("do_center_crop", True)
@@ -98,10 +98,11 @@ def _resize_mode(fields: dict[str, Any], image_size: tuple[int, int]) -> str:
     )
 
 
-def _three(values: Any) -> tuple[float, ...]:
+def _three(values: Any) -> tuple[float, float, float]:
     if not isinstance(values, list | tuple) or not all(isinstance(x, int | float) for x in values) or len(values) != 3:
         raise CheckpointError(f"a mean or standard deviation must be three numbers; got {values!r}.")
-    return tuple(float(x) for x in values)
+    first, second, third = (float(x) for x in values)
+    return first, second, third
 
 
 def _height_width(size: Any) -> tuple[int, int]:

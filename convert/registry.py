@@ -34,7 +34,7 @@ class Tag:
 
 @cache
 def _tables() -> dict[str, Any]:
-    return json.loads(files(__package__).joinpath("models.json").read_text(encoding="utf-8"))
+    return json.loads(files(str(__package__)).joinpath("models.json").read_text(encoding="utf-8"))
 
 
 def model_names() -> list[str]:

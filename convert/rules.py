@@ -199,12 +199,14 @@ def _move(rule: Rule, prefix: str, tower: str, sizes: dict[str, int], layer: int
 
 def forward(move: Move, array: np.ndarray) -> np.ndarray:
     """A source tensor as the part of the parameter that it fills."""
-    return _rearrange(array.reshape(move.shape), *move.pattern.split("->"), move.sizes)
+    old, new = move.pattern.split("->")
+    return _rearrange(array.reshape(move.shape), old, new, move.sizes)
 
 
 def backward(move: Move, part: np.ndarray) -> np.ndarray:
     """Inverse of `forward`: `backward(move, forward(move, x)) == x`."""
-    return _rearrange(part, *reversed(move.pattern.split("->")), move.sizes)
+    old, new = move.pattern.split("->")
+    return _rearrange(part, new, old, move.sizes)
 
 
 def _rearrange(array: np.ndarray, old: str, new: str, sizes: dict[str, int]) -> np.ndarray:

@@ -57,7 +57,7 @@ def settle(source: Source, wishes: Wishes) -> Settled:
     _check_activation(towers, why, wishes)
     preprocess, preprocess_why = _preprocess(source, wishes, tag, towers)
     base = towers.vision
-    choices = {
+    choices: dict[str, dict[str, Any]] = {
         "architecture": {"value": _architecture(source, wishes, tag), "why": why},
         "activation": {"value": base.activation, "why": _activation_why(wishes, tag, why)},
         "preprocess": {"value": f"{preprocess.interpolation}, {preprocess.resize_mode}", "why": preprocess_why},

@@ -86,7 +86,7 @@ def open_source(source: str | Path) -> Source:
 
 def _from_name(name: str) -> Source:
     if name == "scenes":
-        from ..data.scenes import CHECKPOINT  # the small CLIP that comes with jaxclip
+        from jaxclip.data.scenes import CHECKPOINT  # the small CLIP that comes with jaxclip
 
         return _from_home(Folder(CHECKPOINT), name)
     model, _, tag = name.partition("/")

@@ -72,7 +72,7 @@ def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 def _fill(file, flat: np.ndarray, path: Path) -> None:
-    view = memoryview(flat.view(np.uint8)).cast("B") if flat.size else memoryview(b"")
+    view = memoryview(flat.view(np.uint8).data).cast("B") if flat.size else memoryview(b"")
     done = 0
     while done < len(view):
         count = file.readinto(view[done:])

@@ -147,7 +147,7 @@ def _table(machine: Unpickler) -> None:
     machine._update(values)
 
 
-ACTIONS: dict[str, Callable[[Unpickler, Any], None]] = {
+ACTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "PROTO": lambda machine, _: None,
     "FRAME": lambda machine, _: None,
     "MARK": lambda machine, _: machine._marks.append(len(machine._stack)),

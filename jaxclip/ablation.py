@@ -57,7 +57,12 @@ class Components:
 
     def total(self) -> Float[Array, "*batch embed"]:
         """The embedding, or what became of it by `project`."""
-        return self.init + jnp.asarray(self.heads).sum(-2).sum(-2) + jnp.asarray(self.mlp).sum(-2) + self.constant
+        return (
+            jnp.asarray(self.init)
+            + jnp.asarray(self.heads).sum(-2).sum(-2)
+            + jnp.asarray(self.mlp).sum(-2)
+            + self.constant
+        )
 
     def mean(self, weights: Float[AnyArray, "batch"] | None = None) -> "Components":
         """Over the batch: what mean-ablation puts in a term's place. An image of weight 0 is padding."""

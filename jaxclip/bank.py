@@ -160,7 +160,7 @@ class Bank:
         if not (self.folder / "zarr.json").is_file():
             raise FileNotFoundError(f"{self.folder} is no bank; run `jaxclip run` with --bank.")
         check(f"{self.folder.name}/zarr.json")
-        self.rows: Int[np.ndarray, image] = np.flatnonzero(self._get("readable", ()))
+        self.rows = np.flatnonzero(self._get("readable", ()))
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -25,7 +25,7 @@ class Affine(nnx.Module):
     """A matrix product with a bias; the axes are named where it is used."""
 
     kernel: nnx.Param
-    bias: nnx.Param | None
+    bias: Any  # nnx.Param; None for the one product without it, the text projection of most checkpoints
 
     def __init__(self, shape: tuple[int, ...], bias: tuple[int, ...] | None, std: float, rngs: nnx.Rngs):
         self.kernel = weight(shape, std, rngs)

@@ -12,6 +12,7 @@ A folder is written under another name beside its place and renamed when its man
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -168,7 +169,7 @@ def open_source(
     Raises:
       FileNotFoundError, ValueError: as in `load` and `jaxclip.convert.read`.
     """
-    from jaxclip import convert  # Only unconverted checkpoints and other image sizes need it.
+    convert: Any = import_module("jaxclip.convert")  # Only unconverted checkpoints and other image sizes need it.
 
     if not is_checkpoint(source):
         config, params, words, _ = convert.read(source, image_size=image_size, **options)

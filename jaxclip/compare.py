@@ -96,7 +96,7 @@ def explained_by(
     indices = jnp.asarray(indices)
     pools = jnp.where((indices >= 0)[..., None], jnp.asarray(texts)[indices], 0)
     span = jax.vmap(jax.vmap(partial(textspan, steps=indices.shape[-1])))(moments, pools)
-    return span.explained[..., -1]
+    return jnp.asarray(span.explained[..., -1])
 
 
 def text_effects(
@@ -145,14 +145,16 @@ def _products(one: Moments, other: Moments, texts: tuple[AnyArray, AnyArray] | N
     if texts is None:
         if sizes[0] != sizes[1]:
             raise ValueError(f"joint spaces of {sizes[0]} and {sizes[1]} dimensions compare through texts; pass texts.")
-        return (jnp.eye(sizes[0]),) * 3
+        same = jnp.eye(sizes[0])
+        return same, same, same
     a, b = (jnp.asarray(x) - jnp.asarray(x).mean(0) for x in texts)
     if len(a) != len(b) or [a.shape[1], b.shape[1]] != sizes:
         raise ValueError(
             f"texts must be the same in number, of {sizes[0]} and {sizes[1]} dimensions; got {list(a.shape)} and "
             f"{list(b.shape)}."
         )
-    return tuple(jnp.einsum("sx,sy->xy", x, y, precision="highest") for x, y in ((a, a), (a, b), (b, b)))
+    first, both, second = (jnp.einsum("sx,sy->xy", x, y, precision="highest") for x, y in ((a, a), (a, b), (b, b)))
+    return first, both, second
 
 
 def _factors(moments: Moments) -> Array:

@@ -28,7 +28,7 @@ from jaxclip.axes import AnyArray
 Detail = Literal["full", "head", "token", "layer"]
 Constants = Literal["spread", "separate"]
 
-AXES: dict[Detail, tuple[str, ...]] = {
+AXES: dict[str, tuple[str, ...]] = {
     "full": ("layer", "head", "token"),
     "head": ("layer", "head"),
     "token": ("token",),
@@ -203,6 +203,8 @@ def assemble(
       readout: the final LayerNorm and projection.
       output: W_O and b_O of every layer, LayerScale multiplied in.
     """
+    if terms.attn is None or terms.mlp is None:
+        raise ValueError("terms must come from a forward pass with a detail; this one kept z alone.")
     kernel, bias = output
     n_layers, n_heads = kernel.shape[:2]
     g = readout.linear(constants)

@@ -136,7 +136,7 @@ def random_draws(run: Run, size: int, late: int, n_sets: int, seed: int) -> list
         raise ValueError(f"at least one set of random heads is needed to compare with; got {n_sets}.")
     n_layers, n_heads = run.config.vision.n_layers, run.config.vision.n_heads
     drawn = random_heads(n_sets, size, range(n_layers - late, n_layers), n_layers, n_heads, seed)
-    return [[(int(layer), int(head)) for layer, head in np.argwhere(mask)] for mask in drawn.heads]
+    return [[(int(layer), int(head)) for layer, head in np.argwhere(mask)] for mask in np.asarray(drawn.heads)]
 
 
 def group_means(run: Run, other: Run, kinds: Iterable[str]) -> Components:
@@ -156,7 +156,9 @@ def group_means(run: Run, other: Run, kinds: Iterable[str]) -> Components:
     means = ablation_means(run, other)
     labels = [other.labels[kind] for kind in kinds if kind in other.label_names]
     has_bank = other.info["options"]["bank"]
-    chosen = np.flatnonzero(np.all([values >= 0 for values in labels], axis=0)) if labels and has_bank else []
+    chosen = np.zeros(0, np.int64)
+    if labels and has_bank:
+        chosen = np.flatnonzero(np.all([values >= 0 for values in labels], axis=0))
     if not len(chosen) or len(chosen) == other.n_images:
         return means
     total, components = None, partial(Components.of_state, matrices=run.matrices)
@@ -164,7 +166,7 @@ def group_means(run: Run, other: Run, kinds: Iterable[str]) -> Components:
         rows = chosen[start : start + BLOCK]
         part = jax.tree.map(lambda x, n=len(rows): x * (n / len(chosen)), components(other.head_state(rows)).mean())
         total = part if total is None else jax.tree.map(jnp.add, total, part)
-    return total
+    return means if total is None else total
 
 
 def random_heads(

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 import jaxclip
 from jaxclip import verify
 from jaxclip.clip import Clip
-from jaxclip.convert import convert
+from jaxclip.convert import convert  # pyright: ignore[reportMissingImports]
 from jaxclip.data import scenes
 from jaxclip.effects import direct_effects, text_directions
 from jaxclip.preprocess import crop_box

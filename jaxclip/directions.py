@@ -98,7 +98,7 @@ def sparse_texts(
 
 def _principal(moments: Moments) -> Principal:
     dtype = jnp.result_type(float)
-    basis, centre = moments.basis.astype(dtype), moments.centre.wide(dtype)
+    basis, centre = jnp.asarray(moments.basis).astype(dtype), moments.centre.wide(dtype)
     covariance = moments.spread.wide(dtype) / jnp.maximum(moments.count, 1)[..., None, None]
     variances, modes = one_after_another(jnp.linalg.eigh, covariance)
     # F Fᵀ is the covariance, so the variance in the joint space is that of Fᵀ (D Dᵀ) F, which is small.
@@ -142,4 +142,4 @@ def _pursuit(direction: Array, texts: Array, *, steps: int) -> SparseTexts:
 
 def _unit(x: AnyArray) -> Array:
     norm = jnp.linalg.norm(x, axis=-1, keepdims=True)
-    return x / jnp.where(norm > 0, norm, 1)
+    return jnp.asarray(x) / jnp.where(norm > 0, norm, 1)

@@ -76,7 +76,7 @@ def head_matrices(vision: Any, constants: Constants = "spread") -> Float[Array, 
 def head_coordinates(terms: Terms, readout: Readout) -> Float[Array, "batch layer head unit"]:
     """u of every head, from a forward pass at detail "head"."""
     mean, sigma = ops.moments(terms.z, readout.eps)
-    return _coordinates(terms.attn, mean, sigma)
+    return _coordinates(jnp.asarray(terms.attn), mean, sigma)
 
 
 def head_state(vision: VisionTransformer, images: Float[AnyArray, "batch height width channel"]) -> HeadState:
@@ -96,7 +96,7 @@ def _head_state(vision: Any, images: Array) -> HeadState:
     heads, matrices = head_coordinates(terms, readout), head_matrices(vision)
     mean, sigma = ops.moments(terms.z, readout.eps)
     # The class token is one of n_tokens, and biases and constants are split evenly over tokens.
-    first = _coordinates(terms.first, mean, sigma, 1 / vision.config.n_tokens)
+    first = _coordinates(jnp.asarray(terms.first), mean, sigma, 1 / vision.config.n_tokens)
     class_attn = jnp.einsum("blhu,lhue->ble", first, matrices, precision=readout.precision)
     return HeadState(readout.embed(terms.z), heads, others.mlp, others.init, class_attn)
 

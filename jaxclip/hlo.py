@@ -108,15 +108,15 @@ def _trips(computations: dict[str, Computation], caller: Computation, loop: Inst
     if known := re.search(r'"known_trip_count":\{"n":"(\d+)"', loop.rest):
         return int(known[1])
     # Compilers that do not say it leave the counter of a scan: begin at a constant, add one, compare with a constant.
-    condition = computations[re.search(r"condition=%?([\w.\-]+)", loop.rest)[1]]
-    body = computations[re.search(r"body=%?([\w.\-]+)", loop.rest)[1]]
+    condition = computations[_said(r"condition=%?([\w.\-]+)", loop)]
+    body = computations[_said(r"body=%?([\w.\-]+)", loop)]
     root = condition.root
     if root is None or root.opcode != "compare" or "direction=LT" not in root.rest:
         return None
     counter, limit = (condition.origin(name) for name in root.operands)
     place = _index(counter)
     end = None if limit is None else limit.constant
-    if place is None or end is None:
+    if place is None or end is None or body.root is None:
         return None
     begin, added = _element(caller, loop.operands[0], place), _element(body, body.root.name, place)
     if begin is None or begin.constant is None or added is None or added.opcode != "add":
@@ -129,16 +129,29 @@ def _trips(computations: dict[str, Computation], caller: Computation, loop: Inst
     return max(0, -(-(end - begin.constant) // steps[0]))
 
 
+def _said(pattern: str, instruction: Instruction) -> str:
+    """What an instruction says by a pattern of one group.
+
+    Raises:
+      ValueError: it does not say it.
+    """
+    found = re.search(pattern, instruction.rest)
+    if found is None:
+        raise ValueError(f"{instruction.name} does not say {pattern}: {instruction.rest[:80]}")
+    return found[1]
+
+
 def _carried(caller: Computation, loop: Instruction, part: Instruction) -> int | None:
     """A constant that a loop carries through, as where it was made."""
-    origin = _element(caller, loop.operands[0], _index(part))
+    place = _index(part)
+    origin = None if place is None else _element(caller, loop.operands[0], place)
     return None if origin is None else origin.constant
 
 
 def _index(instruction: Instruction | None) -> int | None:
     if instruction is None or instruction.opcode != "get-tuple-element":
         return None
-    return int(re.search(r"index=(\d+)", instruction.rest)[1])
+    return int(_said(r"index=(\d+)", instruction))
 
 
 def _element(computation: Computation, name: str, place: int) -> Instruction | None:
@@ -163,6 +176,8 @@ def _flops(computation: Computation, instruction: Instruction) -> float:
 def _convolution(left: Shape, right: Shape, out: Shape, rest: str) -> float:
     """Products with holes and padding left out: a TPU writes batched matrix products as convolutions full of both."""
     labels = re.search(r"dim_labels=([\w?]+)_([\w?]+)->([\w?]+)", rest)
+    if labels is None:
+        raise ValueError(f"a convolution must say its dim_labels; got {rest[:80]}")
     from_, kernel, to = (dict(zip(label, shape.dims, strict=True)) for label, shape in
                          zip(labels.groups(), (left, right, out), strict=True))  # fmt: skip
     spatial = sorted(letter for letter in from_ if letter.isdigit())

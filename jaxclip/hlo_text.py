@@ -96,7 +96,7 @@ def n_bytes(shape: Shape) -> int:
     """Of the values, without padding."""
     if shape.dtype in ("pred", "token", "opaque"):
         return prod(shape.dims) if shape.dtype == "pred" else 0
-    bits = int(re.match(r"[a-z]+(\d+)", shape.dtype)[1])
+    bits = int(re.sub(r"^[a-z]+(\d+).*", r"\1", shape.dtype))
     return -(-prod(shape.dims) * bits // 8)
 
 

@@ -38,7 +38,7 @@ def largest_batch(
 
 def _next(held: dict[int, int], fails: int | None, limit: int) -> int:
     if not held:
-        return max(1, fails // 4)
+        return max(1, (fails or 0) // 4)
     fits = max(held)
     guess = 4 * fits
     if len(held) > 1:

@@ -30,7 +30,7 @@ class Pair(NamedTuple):
     value: Float[Array, "..."]
     rest: Float[Array, "..."]
 
-    def __add__(self, other: "Pair") -> "Pair":
+    def __add__(self, other: "Pair") -> "Pair":  # pyright: ignore[reportIncompatibleMethodOverride]
         """Knuth's two-sum: the sum of the values is exact, remainders are carried along."""
         a, b = _rounded(self.value), _rounded(other.value)
         total = a + b
@@ -102,7 +102,8 @@ class Moments:
     def zero(cls, size: int, basis: Float[AnyArray, "unit embed"] | None = None) -> "Moments":
         """Moments of no samples, of `size` coordinates: where a pass begins."""
         centre, spread = jnp.zeros(size), jnp.zeros((size, size))
-        return cls(jnp.zeros(()), Pair(centre, centre), Pair(spread, spread), basis)
+        own = None if basis is None else jnp.asarray(basis)
+        return cls(jnp.zeros(()), Pair(centre, centre), Pair(spread, spread), own)
 
     @property
     def mean(self) -> Float[Array, "*stack embed"]:

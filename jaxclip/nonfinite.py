@@ -63,10 +63,10 @@ def check_images(
 
 
 def check_texts(
-    found: Any, tower: TextTransformer, tokens: Int[AnyArray, "batch position"], texts: Sequence[str]
+    found: Any, tower: TextTransformer | None, tokens: Int[AnyArray, "batch position"], texts: Sequence[str]
 ) -> None:
     """The same of texts, named by themselves."""
-    if not finite(found):
+    if tower is not None and not finite(found):
         raise ValueError(_explained(tower, first_nonfinite_text(tower, tokens), [repr(one) for one in texts]))
 
 
@@ -122,8 +122,8 @@ def _text_places(tower: TextTransformer, tokens: Array) -> tuple[Bool[Array, "..
 _terms: Callable[..., Terms] = jax.jit(partial(forward, detail="head"))
 
 
-def _bad(x: AnyArray, axis: Any) -> np.ndarray:
-    return ~np.isfinite(np.asarray(x)).all(axis)
+def _bad(x: Any, axis: Any) -> np.ndarray:
+    return np.asarray(~np.isfinite(np.asarray(x)).all(axis))
 
 
 def _place(

@@ -18,7 +18,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from time import monotonic
-from typing import get_args
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -240,13 +240,13 @@ class _Pass:
         hosts.once(lambda: self._write_state(b"".join(lines), arrays))
         self._saved = self.n_done
 
-    def _write_state(self, lines: bytes, arrays: dict[str, np.ndarray]) -> None:
+    def _write_state(self, lines: bytes, arrays: dict[str, Any]) -> None:
         for line in lines.splitlines(keepends=True):
             self._lines.add(line)
         ended = self.n_done == self.order.n_steps
         listed = self._lines.put_in_order() if ended else self._lines.sync()
         said = json.dumps(self._checksums | {IMAGES: listed}).encode()
-        counters = {"n_batches": np.int64(self.n_done), "n_bytes": np.int64(self._lines.n_bytes)}
+        counters: dict[str, Any] = {"n_batches": np.int64(self.n_done), "n_bytes": np.int64(self._lines.n_bytes)}
         counters["checksums"] = np.frombuffer(said, np.uint8)
         with replaced(self.out / STATE) as file:
             np.savez(file, **counters, **arrays)

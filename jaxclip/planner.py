@@ -41,7 +41,7 @@ Effort = Literal["full", "quick"]
 """`quick` compiles about five times faster: the same products and collectives in a less clever order, so that
 temporaries take more or less memory than in the program that will run."""
 
-QUICK = {"exec_time_optimization_effort": -1.0}
+QUICK: Any = {"exec_time_optimization_effort": -1.0}
 """What that is to the compiler."""
 
 HBM = {"v5e": int(15.75 * 2**30), "v5p": int(95.74 * 2**30), "v6e": int(31.25 * 2**30)}
@@ -72,8 +72,8 @@ class Plan:
     batch: int = 256
     detail: Program = "pass"
     model: int = 1
-    dtype: str = "float32"
-    precision: str = "highest"
+    dtype: Any = "float32"
+    precision: Any = "highest"
     largest: bool = True
     effort: Effort = "full"
 
@@ -236,7 +236,7 @@ def _compiled(config: VisionConfig, plan: Plan, mesh: Mesh) -> dict[str, Any]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         return {"fits": False, "refusal": _refusal(str(error))}
-    return {"fits": True, "memory": _memory(compiled.memory_analysis()), **_told(work(compiled.as_text()))}
+    return {"fits": True, "memory": _memory(compiled.memory_analysis()), **_told(work(compiled.as_text() or ""))}
 
 
 def _memory(held: Any) -> dict[str, int]:
@@ -262,7 +262,9 @@ def _refusal(said: str) -> str:
 
 def _main(question: str, answer: str) -> None:
     asked = json.loads(Path(question).read_text())
-    tuples = {name: tuple(value) if isinstance(value, list) else value for name, value in asked["config"].items()}
+    tuples: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in asked["config"].items()
+    }
     try:
         said = make(VisionConfig(**tuples), Plan(**asked["plan"]))
     except ValueError as error:

@@ -5,12 +5,13 @@ from functools import lru_cache, partial
 from typing import Any
 
 import jax
+import jax.core
 import jax.export
 import jax.numpy as jnp
 import numpy as np
 
 # jax.enable_x64 is the newer home of the same context manager.
-_enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64
+_enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental.enable_x64  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def in_double(function: partial, *arguments: Any) -> Any:

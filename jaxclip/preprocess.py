@@ -75,8 +75,8 @@ def normalize(
     across = pixels.shape[-2]
     rows = pixels.reshape(*pixels.shape[:-2], 3 * across).astype(np.float32)
     rows /= np.float32(255)
-    rows -= np.tile(np.float32(config.mean), across)
-    rows /= np.tile(np.float32(config.std), across)
+    rows -= np.tile(np.array(config.mean, np.float32), across)
+    rows /= np.tile(np.array(config.std, np.float32), across)
     return rows.reshape(pixels.shape)
 
 
@@ -84,7 +84,7 @@ def unnormalize(
     images: Float[np.ndarray, "*batch height width channel"], config: PreprocessConfig
 ) -> UInt8[np.ndarray, "*batch height width channel"]:
     """Pixels from 0 to 255 again, for figures; `unnormalize(normalize(pixels)) == pixels`."""
-    scaled = np.asarray(images, np.float32) * np.float32(config.std) + np.float32(config.mean)
+    scaled = np.asarray(images, np.float32) * np.array(config.std, np.float32) + np.array(config.mean, np.float32)
     return np.clip(np.rint(scaled * 255), 0, 255).astype(np.uint8)
 
 
@@ -147,7 +147,8 @@ def _named(images: Any) -> Iterator[tuple[Any, str]]:
     single = isinstance(images, (Image.Image, str, Path, bytes)) or getattr(images, "ndim", 4) < 4
     if not single and not hasattr(images, "__iter__"):
         raise ValueError(f"images must be an image, a path or a list of them; got {type(images).__name__}.")
-    for index, image in enumerate([images] if single else images):
+    several: Any = [images] if single else images
+    for index, image in enumerate(several):
         path = image if isinstance(image, (str, Path)) else getattr(image, "filename", None)
         yield image, str(path or f"image {index}")
 
@@ -234,7 +235,8 @@ def _geometry(size: tuple[int, int], config: PreprocessConfig) -> tuple[tuple[in
     if config.resize_mode == "squash":
         return (to_width, to_height), (0, 0)
     if config.resize_mode == "shortest" and to_width == to_height:
-        resized = tuple(to_width if side == min(size) else int(to_width * side / min(size)) for side in size)
+        across, down = (to_width if side == min(size) else int(to_width * side / min(size)) for side in size)
+        resized = across, down
     else:
         pick = max if config.resize_mode == "longest" else min
         ratio = pick(height / to_height, width / to_width)

@@ -114,8 +114,8 @@ def property_shares(
     everything, alone = (head_bases(moments, some, steps=steps, rank=rank) for some in (texts, alone))
     variance, total = moments.variance, moments.variance.sum()
     return PropertyShares(
-        basis=_share(_basis_gains(everything, n), everything.explained[..., -1]),
-        variance=jnp.minimum(_share(_explained(alone), everything.explained[..., -1]), 1),
+        basis=_share(_basis_gains(everything, n), jnp.asarray(everything.explained[..., -1])),
+        variance=jnp.minimum(_share(_explained(alone), jnp.asarray(everything.explained[..., -1])), 1),
         size=_share(variance, total),
     )
 

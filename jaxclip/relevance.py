@@ -43,7 +43,10 @@ def lrp(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     config, compute = vision.config, vision.compute
     relevance, _ = propagate(vision, images, directions, "lrp")
     patches = jnp.einsum(
-        "btp,pw->btw", ops.patchify(images, config.patch_size), vision.patch_embedding[...], precision=compute.precision
+        "btp,pw->btw",
+        ops.patchify(jnp.asarray(images), config.patch_size),
+        vision.patch_embedding[...],
+        precision=compute.precision,
     )
     # What a token is given falls to its patch and to its position.
     placed = jnp.pad(patches, ((0, 0), (1, 0), (0, 0)))
@@ -108,7 +111,8 @@ def propagate(
     last, entering = jax.lax.scan(forward, tokens_in(vision, images), vision.blocks)
 
     def back(relevance, layer):
-        return _back(*layer, relevance, config, compute, rules)
+        block, x = layer
+        return _back(block, x, relevance, config, compute, rules)
 
     readout = vision.readout()
     weights = jnp.einsum("we,be->bw", readout.projection, directions, precision="highest")
@@ -173,10 +177,11 @@ def _weighted(spec: str, x: Array, weights: Array, relevance: Array, rules: Rule
     by_above, by_below = product(*above), product(*below)
     whole = by_above + by_below
     claims = ((above, whole), (below, whole if rules == "attribution" else 2 * by_below))
-    return sum(
+    first, second = (
         x * jax.vjp(lambda x, weights=weights: product(x, weights), x)[1](_divide(relevance, total))[0]
         for (x, weights), total in claims
     )
+    return first + second
 
 
 def _residual(a: Array, b: Array, relevance: Array, rules: Rules) -> tuple[Array, Array]:
@@ -184,12 +189,12 @@ def _residual(a: Array, b: Array, relevance: Array, rules: Rules) -> tuple[Array
 
     By the rules "attribution" it is scaled by how much each part claims, so that both hold what the sum was given.
     """
-    claims = _split(jnp.add, relevance, a, b)
+    ours, theirs = claims = _split(jnp.add, relevance, a, b)
     if rules == "lrp":
-        return claims
+        return ours, theirs
     totals = [claim.sum((1, 2), keepdims=True) for claim in claims]
     whole = relevance.sum((1, 2), keepdims=True)
-    sizes = sum(jnp.abs(total) for total in totals)
+    sizes = jnp.abs(totals[0]) + jnp.abs(totals[1])
     first, second = (
         claim * _divide(_divide(jnp.abs(total), sizes) * whole, total)
         for claim, total in zip(claims, totals, strict=True)

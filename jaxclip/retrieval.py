@@ -67,7 +67,10 @@ def bank_head_sum(
     if not heads:
         raise ValueError("at least one head is needed to compare images by; got none.")
     matrices = np.asarray(matrices)
-    return sum(bank.head(layer, head) @ matrices[layer, head] for layer, head in heads)
+    total = np.zeros((), np.float32)
+    for layer, head in heads:
+        total = total + bank.head(layer, head) @ matrices[layer, head]
+    return total
 
 
 def embeddings_of(
@@ -180,4 +183,4 @@ def chance(
 
 def _unit(x: AnyArray) -> Array:
     norms = jnp.linalg.norm(x, axis=-1, keepdims=True)
-    return x / jnp.where(norms > 0, norms, 1)
+    return jnp.asarray(x) / jnp.where(norms > 0, norms, 1)

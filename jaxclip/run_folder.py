@@ -112,7 +112,7 @@ def explained(folder: Path) -> Iterator[None]:
         full, code = is_full(error), getattr(error, "errno", None)
         if not full and code not in FAILING:
             raise
-        said = "the disk filled up" if full else f"the disk or network failed ({os.strerror(code)})"
+        said = "the disk filled up" if full else f"the disk or network failed ({os.strerror(code or 0)})"
         remedy = "free some space and run" if full else "run"
         raise OSError(
             errno.ENOSPC if full else code,

@@ -144,7 +144,9 @@ def write_masks(
         path = save_mask(one.labels, folder / f"{stem}.png")
         counts = np.bincount(one.labels.ravel(), minlength=256)
         called = names if one.taken_for is None else (names[one.taken_for],)
-        shares = {called[k - 1]: float(counts[k] / one.labels.size) for k in np.flatnonzero(counts) if 0 < k < UNSEEN}
+        shares = {
+            called[k - 1]: float(counts[k] / one.labels.size) for k in np.flatnonzero(counts).tolist() if 0 < k < UNSEEN
+        }
         entry = {"name": one.name, "mask": f"{folder.name}/{path.name}", "shares": shares}
         entries.append(entry if one.taken_for is None else entry | {"class": names[one.taken_for]})
         if one.scored is not None:
@@ -201,8 +203,8 @@ def _by_window(
     clip: Clip, some: list[Masked], classes: AnyArray, options: SegmentOptions, background: Any, heads: Any
 ) -> Iterator[Found]:
     [one], vision, taken = some, clip.vision, None
-    size = _sides(one.image, options.window, vision.config.patch_size)
-    resized = one.image.resize(size[::-1], Image.Resampling.BICUBIC)
+    height, width = _sides(one.image, options.window, vision.config.patch_size)
+    resized = one.image.resize((width, height), Image.Resampling.BICUBIC)
     image = pictures.normalize(np.asarray(resized), clip.config.preprocess)
     how = {"stride": options.stride, "batch": options.batch, "heads": heads}
     if options.way == "foreground":
@@ -215,7 +217,7 @@ def _by_window(
     if not finite(heat):
         check_images(heat, vision, view(clip, some, "squash")[0], [one.name])
     box = _whole(one.image)
-    mask = None if one.mask is None else mask_in_view(one.mask, box, size)
+    mask = None if one.mask is None else mask_in_view(one.mask, box, (height, width))
     yield _found(one, np.asarray(found.labels[0]), np.asarray(found.scores[0]), box, mask, taken)
 
 
@@ -229,7 +231,7 @@ def _found(one: Masked, labels: np.ndarray, scores: np.ndarray, box: Box, mask: 
             scored = score_batch(labels[None], scores[None], mask[None], ignore=UNSEEN)
         except ValueError as error:
             raise ValueError(f"{one.name}: {error}") from error
-    return Found(one.name, labels_to_picture(labels, one.image.size[::-1], box), taken, scored)
+    return Found(one.name, labels_to_picture(labels, (one.image.height, one.image.width), box), taken, scored)
 
 
 def ordered(one: Masked, order: Sequence[int] | None) -> Masked:

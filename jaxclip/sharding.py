@@ -108,7 +108,7 @@ def spec(axes: str) -> PartitionSpec:
     return PartitionSpec(*(RULES.get(letter) for letter in axes.split()))
 
 
-def place_vision(vision: nnx.Module, mesh: Mesh, put: Callable[[Any, NamedSharding], Any] | None = None) -> nnx.Module:
+def place_vision(vision: Any, mesh: Mesh, put: Callable[[Any, NamedSharding], Any] | None = None) -> nnx.Module:
     """The image tower with every weight where its axes say.
 
     Args:

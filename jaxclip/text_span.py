@@ -60,7 +60,9 @@ class TextSpan:
 
     def reconstruct(self, samples: Float[AnyArray, "n embed"]) -> Float[Array, "n embed"]:
         """mean + projection of (samples - mean) on the directions."""
-        return self.mean + jnp.einsum("ns,se->ne", self.coefficients(samples), self.directions, precision="highest")
+        return jnp.asarray(self.mean) + jnp.einsum(
+            "ns,se->ne", self.coefficients(samples), self.directions, precision="highest"
+        )
 
     def first(self, n: int) -> "TextSpan":
         """The same basis cut after n steps."""

@@ -158,7 +158,7 @@ def from_folder(
     context: int,
     pad_id: int | None = None,
     *,
-    clean: str = "whitespace",
+    clean: Any = "whitespace",
     strip_sep_token: bool = False,
     **unsupported: Any,
 ) -> FolderTokenizer:
@@ -216,7 +216,7 @@ def check_texts(texts: str | Sequence[str]) -> list[str]:
 def _clip_vocabulary() -> tuple[BPE, list[str], list[str]]:
     """The merges, each byte's letter and each token's string: bytes, bytes that end a word, merges, start, end."""
     packed = (files("jaxclip") / "bpe" / "clip_merges.txt.gz").read_bytes()
-    merges = [tuple(line.split(" ")) for line in gzip.decompress(packed).decode().splitlines()]
+    merges: list[Any] = [tuple(line.split(" ")) for line in gzip.decompress(packed).decode().splitlines()]
     letters = _byte_letters()
     # Printable bytes come first in the vocabulary and in order, then the others in the order of their stand-ins.
     alphabet = sorted(letters, key=lambda letter: (ord(letter) > 255, ord(letter)))

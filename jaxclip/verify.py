@@ -84,9 +84,9 @@ def compare(clip: Clip, source: str | Path, images: Float[np.ndarray, "batch hei
             mine = np.asarray(contributions.attn[:, layer]), np.asarray(contributions.mlp[:, layer])
             errors = [_error(a, b.numpy(), norm) for a, b in zip(mine, terms[layer], strict=True)]
             yield Check(f"contributions of layer {layer}, every head and the MLP", max(errors), CONTRIBUTION_TOLERANCE)
-        if clip.text is None:
-            return
         config = clip.config.text
+        if clip.text is None or config is None:
+            return
         tokens = np.random.default_rng(0).integers(1, config.vocab_size - 1, (8, config.context), dtype=np.int64)
         tokens[:, config.context // 2 :] = config.pad_id
         tokens[:, config.context // 2] = config.eos_id if config.eos_id is not None else config.vocab_size - 1
@@ -108,7 +108,7 @@ def _open_clip_model(clip: Clip, source: str | Path, scratch: Path) -> tuple[Any
         return open_clip.create_model(name, pretrained=tag), "open_clip's own loading"
     if str(source).startswith("hf-hub:"):
         return open_clip.create_model(str(source)), "open_clip's own loading"
-    from jaxclip.convert import export_openclip
+    from jaxclip.convert import export_openclip  # pyright: ignore[reportMissingImports]
 
     params: dict[str, Any] = {"vision": _arrays(clip.vision), "logit_scale": np.asarray(clip.logit_scale)}
     if clip.text is not None:

@@ -151,7 +151,7 @@ def _embed(vision: VisionTransformer, images: AnyArray, masks: Masks) -> Array:
 def tokens_in(vision: VisionTransformer, images: AnyArray) -> Float[Array, "batch token width"]:
     """The residual stream before the first block: class token and patches, placed, and normalised by ln_pre."""
     config, compute = vision.config, vision.compute
-    patches = ops.patchify(images.astype(compute.dtype), config.patch_size)
+    patches = ops.patchify(jnp.asarray(images).astype(compute.dtype), config.patch_size)
     kernel = vision.patch_embedding[...].astype(compute.dtype)
     patches = jnp.einsum("btp,pw->btw", patches, kernel, precision=compute.precision)
     first = jnp.broadcast_to(vision.class_embedding[...].astype(compute.dtype), (len(images), 1, config.width))
@@ -180,7 +180,7 @@ def forward(
     """
     config, compute = vision.config, vision.compute
     pool, pool_pattern = _pooling(config.pool, masks.tokens, config.n_tokens, compute.precision)
-    visible = None if masks.tokens is None else masks.tokens[:, None, :]
+    visible = None if masks.tokens is None else jnp.asarray(masks.tokens)[:, None, :]
     layers = vision.blocks
     # Mean pooling reads the pattern of every row, which is then at hand to mix with.
     mixing = compute if config.pool == "class" else replace(compute, attention="plain")
@@ -222,19 +222,19 @@ def forward(
     return Terms(z=z, init=init, attn=total if detail == "token" else kept, mlp=mlp, first=first)
 
 
-def _pooling(kind: str, visible: Bool[Array, "#batch token"] | None, n_tokens: int, precision: str):
+def _pooling(kind: str, visible: Bool[AnyArray, "#batch token"] | None, n_tokens: int, precision: str):
     """How z is read off the tokens, and which pattern that makes: the class token's row, or the mean over patches'."""
     if kind == "class":
 
-        def pool(x):
+        def first(x):
             return x[:, 0].astype(jnp.float32)
 
-        def pattern(q, k, mask):
+        def first_row(q, k, mask):
             return ops.pattern(q[:, :, :1], k, mask, precision)[:, :, 0]
 
-        return pool, pattern
+        return first, first_row
 
-    share = jnp.ones((1, n_tokens)) if visible is None else visible.astype(jnp.float32)
+    share = jnp.ones((1, n_tokens)) if visible is None else jnp.asarray(visible).astype(jnp.float32)
     share = share.at[:, 0].set(0)
     share = share / share.sum(-1, keepdims=True)
 

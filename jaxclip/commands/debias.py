@@ -85,7 +85,7 @@ class Debias:
             at("loading the model")
             clip = run_model(run, self.model)
             at("ranking heads")
-            shares = proposals.shares(clip, asked).get(self.property)
+            shares = proposals.shares(clip, asked).get(self.property or "")
             at("encoding classes")
             classes = class_embeddings(clip, task.prompts)
         chosen = proposals.choose(shares)

@@ -50,7 +50,7 @@ class Convert:
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
         check_least(image_size=self.image_size)
-        from jaxclip.convert import convert
+        from jaxclip.convert import convert  # pyright: ignore[reportMissingImports]
         from jaxclip.report.stages import stages
 
         with stages("convert") as at:

@@ -67,8 +67,8 @@ class Plan:
 
 def _config(model: str) -> Any:
     """The image tower's description; an architecture's is known without its weights."""
-    from jaxclip.convert.configs import openclip_towers
-    from jaxclip.convert.registry import model_cfg, model_names
+    from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
+    from jaxclip.convert.registry import model_cfg, model_names  # pyright: ignore[reportMissingImports]
 
     name = model.split("/")[0]
     if name in model_names() and not Path(model).exists():

@@ -86,9 +86,11 @@ class Proposals:
         from jaxclip.properties import pool_shares, property_of_pool
         from jaxclip.zeroshot import text_embeddings
 
-        embeddings = pool_embeddings(self.pool, self.run, clip=clip) if properties else None
+        if self.pool is None or not properties:
+            return {}
+        embeddings = pool_embeddings(self.pool, self.run, clip=clip)
         own = text_embeddings(clip, self.own) if self.own else None
-        moments = self.run.moments.heads if properties else None
+        moments = self.run.moments.heads
         return {
             name: pool_shares(
                 moments, embeddings, property_of_pool(self.pool, name, self.own)[1], own, steps=self.steps
@@ -98,4 +100,4 @@ class Proposals:
 
     def choose(self, shares: "PropertyShares | None") -> Heads:
         """The given heads, else those that the shares propose."""
-        return self.heads or shares.propose(self.late, self.top)
+        return self.heads or (shares.propose(self.late, self.top) if shares else [])

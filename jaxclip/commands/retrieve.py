@@ -72,12 +72,12 @@ class Retrieve:
             at("loading the model")
             clip = run_model(run, self.model) if asked or None in places else None
             at("ranking heads")
-            shares = proposals.shares(clip, asked) if asked else {}
+            shares = proposals.shares(clip, asked) if clip and asked else {}
         result = report.retrieval_result(run, self.k, self.property, proposed=proposals.heads is None)
         with stages("retrieve") as at:
             if self.queries:
                 at("searching")
-                own = shares.get(self.property)
+                own = shares.get(self.property or "")
                 chosen = proposals.choose(own)
                 result["heads"] = [head_name(head) for head in chosen]
                 result["ranking"] = ranking_rows(own, self.late) if own else []
@@ -130,10 +130,12 @@ class Retrieve:
 
         by_heads, by_embedding = bank_head_sum(run.bank, run.matrices, chosen), run.bank.read("embedding")
         for query, place in zip(self.queries, places, strict=True):
-            if place is None:
+            if place is not None:
+                own = by_heads[place : place + 1], by_embedding[place : place + 1]
+            elif clip is not None:
                 own = embeddings_of(clip.vision, clip.preprocess([query]), run.matrices, chosen, run.units)
             else:
-                own = by_heads[place : place + 1], by_embedding[place : place + 1]
+                raise ValueError(f"{query} is no image of the run, so the model is needed to look at it.")
             exclude = np.array([-1 if place is None else place])
             # What heads say of every image alike is no likeness; whole embeddings are compared as CLIP compares them.
             mean = by_heads.mean(0)
@@ -156,7 +158,12 @@ class Retrieve:
             return [path.name for path in names]
         shown = dict(zip(needed, report.pictures(run, needed, self.data, self.split), strict=True))
         for i, place in enumerate(places):
-            asked = shown[place] if place is not None else report.seen(run, clip.preprocess([self.queries[i]])[0])
+            if place is not None:
+                asked = shown[place]
+            elif clip is not None:
+                asked = report.seen(run, clip.preprocess([self.queries[i]])[0])
+            else:
+                continue
             figure = report.neighbours_figure(result, i, shown, asked)
             names += save_all(figure, self.out / f"nearest_{i}", self.format)
         return [path.name for path in names]

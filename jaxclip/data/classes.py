@@ -6,9 +6,10 @@ Names are keyed by the data's own names, so they find their labels by name and n
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import cache
 from importlib import resources
+from typing import Any
 
 NAMES, TEMPLATES, WORDNET = "class_names.json", "prompt_templates.json", "imagenet_wordnet.txt"
 
@@ -99,7 +100,7 @@ def _by_rule(name: str) -> str:
     return (rest if dot and number.isdigit() and rest[:1].isalpha() else name).split(",")[0].replace("_", " ").strip()
 
 
-def _chosen(file: str, key: str, what: str) -> Mapping[str, str] | Sequence[str]:
+def _chosen(file: str, key: str, what: str) -> Any:
     held = _read(file)
     if key not in held:
         raise ValueError(f"there are {what} for {', '.join(held)}; got {key!r}.")

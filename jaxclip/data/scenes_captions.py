@@ -1,5 +1,7 @@
 """English for scenes: varied captions that only say true things, and prompts that ask for one factor at a time."""
 
+from typing import Any
+
 import numpy as np
 
 from jaxclip.data.scenes_spec import (
@@ -71,7 +73,7 @@ FRAMES = (
     "here we see {}", "a scene with {}",
 )  # fmt: skip
 
-_OPPOSITE = dict(zip(RELATIONS, (RELATIONS[1], RELATIONS[0], RELATIONS[3], RELATIONS[2]), strict=True))
+_OPPOSITE: dict[Any, Any] = dict(zip(RELATIONS, (RELATIONS[1], RELATIONS[0], RELATIONS[3], RELATIONS[2]), strict=True))
 
 
 def _pick(rng: np.random.Generator, options: tuple[str, ...]) -> str:
@@ -146,6 +148,8 @@ def _related(spec: SceneSpec, rng: np.random.Generator, named: dict[str, bool]) 
     first, second = (_noun_phrase(group, rng, named | {"number": False}) for group in spec.groups)
     if not named["place"]:
         return f"{first} and {second}" if rng.random() < 0.5 else f"{second} and {first}"
+    if spec.relation is None:
+        raise ValueError("a pair of groups has a relation; this one has none.")
     if rng.random() < 0.5:
         return f"{first} {_pick(rng, RELATION_PHRASES[spec.relation])} {second}"
     return f"{second} {_pick(rng, RELATION_PHRASES[_OPPOSITE[spec.relation]])} {first}"

@@ -117,7 +117,7 @@ def _scattered(
     n_cells = 3 if diameters.max() <= 96 / 3 - 2 else 2
     rows, columns = np.divmod(np.arange(n_cells**2), n_cells)
     allowed = {"left": columns == 0, "right": columns == n_cells - 1, "top": rows == 0, "bottom": rows == n_cells - 1}
-    cells = np.flatnonzero(allowed.get(place, rows >= 0))
+    cells = np.flatnonzero(rows >= 0 if place is None else allowed.get(place, rows >= 0))
     cells = rng.permutation(cells)[: diameters.size]
     slack = 96 / n_cells - diameters - 2
     jitter = rng.uniform(-0.5, 0.5, (2, diameters.size)) * slack
@@ -147,7 +147,8 @@ def _related(rng: np.random.Generator, relation: str, diameters: NDArray[np.floa
 @cache
 def _pixel_grid(size: int) -> tuple[Field, Field]:
     axis = (np.arange(size) + 0.5).astype(np.float32)
-    return tuple(np.broadcast_arrays(axis[None, :], axis[:, None]))
+    x, y = np.broadcast_arrays(axis[None, :], axis[:, None])
+    return x, y
 
 
 def _draw(
@@ -155,9 +156,10 @@ def _draw(
 ) -> tuple[tuple[slice, slice], NDArray[np.bool_]]:
     radius, size = placement.diameter / 2, canvas.shape[0]
     reach = 1.2 * radius + 2
-    window = tuple(
+    down, across = (
         slice(max(int(centre - reach), 0), min(int(centre + reach) + 1, size)) for centre in (placement.y, placement.x)
     )
+    window = down, across
     x, y = (axis[window] - centre for axis, centre in zip(_pixel_grid(size), (placement.x, placement.y), strict=True))
     bird = group.category in BIRD_PARTS
     flip = bird and rng.random() < 0.5
@@ -177,7 +179,7 @@ def _draw(
     paint = paint + (edge - paint) * rim
     coverage = np.clip(0.5 - outline, 0, 1)[..., None]
     canvas[window] += (paint - canvas[window]) * coverage
-    return window, outline <= 0
+    return window, np.asarray(outline <= 0)
 
 
 def _pattern(group: Group, x: Field, y: Field, base: Field, diameter: float, angle: float) -> Field:

@@ -57,7 +57,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     # Nothing is downloaded. Left alone, tensorflow-datasets looks for checksums beside this file, with a package that
     # it does not install (importlib_resources).
-    url_infos: ClassVar[dict[str, Any]] = {}
+    url_infos: ClassVar[Any] = {}  # pyright: ignore[reportIncompatibleVariableOverride]
     BUILDER_CONFIGS = (
         ScenesConfig(name="default", description="Whole.", n_train=20_000, n_validation=2_000, n_test=4_000),
         ScenesConfig(
@@ -72,10 +72,11 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
             self.info.set_file_format("array_record", override=True)
 
     def _info(self) -> tfds.core.DatasetInfo:
-        pixels, features = self.builder_config.pixels, tfds.features
+        config: Any = self.builder_config
+        pixels, features = config.pixels, tfds.features
         return tfds.core.DatasetInfo(
             builder=self,
-            description=" ".join(self.__doc__.split()),
+            description=" ".join(str(self.__doc__).split()),
             license="Apache-2.0",
             disable_shuffling=True,
             features=features.FeaturesDict(
@@ -111,7 +112,7 @@ class Scenes(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in get_args(Split)}
 
     def _generate_examples(self, split: Split) -> Iterator[tuple[int, dict[str, Any]]]:
-        config = self.builder_config
+        config: Any = self.builder_config
         for index in range(getattr(config, f"n_{split}")):
             drawn = scene(config.seed, split, index, config.pixels, config.n_captions)
             yield index, {"index": index, **_example(drawn)}

@@ -35,8 +35,11 @@ class Masked(NamedTuple):
 class MaskedSource(Protocol):
     """Pictures in a fixed order. `class_names` are those of labels 1 and up, None where the data does not say."""
 
-    kind: str
-    class_names: tuple[str, ...] | None
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None: ...
 
     def __len__(self) -> int: ...
 
@@ -55,7 +58,7 @@ class MaskFolders:
                 f"{missing[0]} has no mask of its name ({len(missing)} of {len(images)} pictures have none); add them, "
                 f"or remove the pictures."
             )
-        self._files = [(name, path, masks and masks[Path(name).stem]) for name, path in images.items()]
+        self._files = [(name, path, masks[Path(name).stem] if masks else None) for name, path in images.items()]
 
     def __len__(self) -> int:
         return len(self._files)
@@ -84,7 +87,9 @@ class ImageNetSegmentation:
             raise ValueError(f"{path.name} needs h5py to be read: pip install 'jaxclip[segmentation]'.") from error
         try:
             self._file = h5py.File(path, "r")
-            self._images, self._masks = self._file["value/img"], self._file["value/gt"]
+            # h5py types an entry as anything a file may hold; what these are is checked below.
+            self._images: Any = self._file["value/img"]
+            self._masks: Any = self._file["value/gt"]
             if {array.dtype.kind for array in (self._images, self._masks)} != {"O"}:
                 raise ValueError("they must be arrays of references")
         except Exception as error:  # HDF5 raises whatever comes up
@@ -99,14 +104,15 @@ class ImageNetSegmentation:
         name = f"{index:05d}"
         try:
             pixels = self._array(self._images[index, 0], 3).T
-            mask = self._array(self._file[self._masks[index, 0]][0, 0], 2).T
+            held: Any = self._file[self._masks[index, 0]]
+            mask = self._array(held[0, 0], 2).T
             return checked(name, Image.fromarray(pixels).convert("RGB"), mask.astype(np.int32))
         except Exception as error:  # HDF5 raises whatever comes up
             raise ValueError(f"{name} of {self._file.filename} cannot be read: {error}") from error
 
     def _array(self, reference: Any, rank: int) -> np.ndarray:
         """Pixels that lie in this file, and no more of them than a picture may have."""
-        held = self._file[reference]
+        held: Any = self._file[reference]
         if held.is_virtual or held.external:
             raise ValueError("its pixels lie in another file")
         if held.ndim != rank or held.dtype.kind not in "uibf" or held.size > 3 * (Image.MAX_IMAGE_PIXELS or held.size):
@@ -156,7 +162,7 @@ class TfdsMasks(TfdsSource):
         if self._info.name == "voc":
             return VOC_CLASSES
         inner = getattr(features["labels"], "feature", None) if "labels" in features else None
-        return tuple(inner.names) if hasattr(inner, "names") else None
+        return tuple(inner.names) if inner is not None and hasattr(inner, "names") else None
 
 
 class SceneMasks:

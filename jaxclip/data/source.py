@@ -29,8 +29,11 @@ class Example(NamedTuple):
 class Source(Protocol):
     """Images in a fixed order; safe to index from several threads."""
 
-    kind: str
-    label_names: Mapping[str, Sequence[str]]
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def label_names(self) -> Mapping[str, Sequence[str]]: ...
 
     def __len__(self) -> int: ...
 

@@ -28,7 +28,8 @@ class Scenes:
         split = {"val": "validation", None: "test"}.get(split, split)
         if split not in self.SIZES:
             raise ValueError(f"the scenes have the splits {', '.join(self.SIZES)}; got {split!r}.")
-        self.split, self.n, self.seed, self.pixels = split, n or self.SIZES[split], seed, pixels
+        self.split: Any = split
+        self.n, self.seed, self.pixels = n or self.SIZES[split], seed, pixels
         self.label_names = FACTORS
 
     def __len__(self) -> int:

@@ -133,7 +133,7 @@ def print_ablations(result: dict[str, Any]) -> None:
     heads = np.array(result["heads"])
     for place in np.argsort(-np.abs(heads - whole), axis=None, kind="stable")[:5]:
         layer, head = np.unravel_index(place, heads.shape)
-        add(f"head {layer}.{head}", heads[layer, head])
+        add(f"head {layer}.{head}", float(heads[layer, head]))
     for chosen in result["sets"]:
         add(f"heads {', '.join(chosen['heads'])}", chosen["accuracy"])
     if found := result.get("completeness"):

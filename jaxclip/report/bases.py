@@ -53,7 +53,8 @@ def bases_result(run: Run, pool: Pool, layers: Sequence[int], spans: TextSpan, r
 
 def save_bases(spans: TextSpan, path: Path) -> None:
     """The bases as arrays: `indices`, `directions`, `explained` and `mean`, stacked [layer, head]."""
-    np.savez(path, **{name: np.asarray(value) for name, value in vars(spans).items()})
+    arrays: dict[str, Any] = {name: np.asarray(value) for name, value in vars(spans).items()}
+    np.savez(path, **arrays)
 
 
 def bases_markdown(result: dict[str, Any]) -> str:

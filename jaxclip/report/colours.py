@@ -6,6 +6,8 @@ light grey in the middle straight lines of one length run to a blue and to an or
 value are equal steps in lightness and in colour, on both sides.
 """
 
+from typing import Any
+
 import matplotlib
 import numpy as np
 from jaxtyping import Float
@@ -16,7 +18,7 @@ BLUE, RED, GREEN, YELLOW, GREY = "#4477aa", "#ee6677", "#228833", "#ccbb44", "#b
 ENDS = ((38.0, 46.0, 278.0), (96.0, 0.0, 0.0), (38.0, 46.0, 40.0))
 """Lightness, chroma and hue (in degrees) of the least, of zero and of the most."""
 
-PAPER = {
+PAPER: dict[Any, Any] = {
     "font.family": "sans-serif", "font.size": 10, "axes.titlesize": 11, "axes.spines.top": False,
     "axes.spines.right": False, "legend.frameon": False, "lines.linewidth": 1.8, "pdf.fonttype": 42,
     "svg.hashsalt": "jaxclip",

@@ -115,7 +115,8 @@ def neighbours_figure(result: dict[str, Any], query: int, shown: Mapping[int, Im
     entry, k = result["queries"][query], result["k"]
     n = min(k, 10)
     figure = Figure(figsize=(1.25 * (n + 1.4), 3.5), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=(1.3, n))
+    parts: Any = figure.subfigures(1, 2, width_ratios=(1.3, n))
+    left, right = parts
     axis = left.subplots()
     axis.imshow(asked)
     axis.set(xticks=[], yticks=[])

@@ -52,7 +52,7 @@ def provenance(source: str) -> dict[str, Any]:
     """What was decided when a checkpoint was read: from its folder if it was converted, else by reading it again."""
     if checkpoint.is_checkpoint(source):
         return read_json(Path(source) / checkpoint.PROVENANCE)
-    from jaxclip.convert import read
+    from jaxclip.convert import read  # pyright: ignore[reportMissingImports]
 
     return read(source)[3]
 

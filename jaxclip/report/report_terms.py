@@ -95,7 +95,8 @@ def states(run: Run, clip: Clip, images: Float[np.ndarray, "batch height width c
     parts = [np.asarray(part) for part in (state.embedding, state.init, state.mlp, state.heads)]
     norms = np.linalg.norm(parts[0], axis=-1)
     scale = 1 / norms if run.units == "normalized" else np.ones_like(norms)
-    return State(*(part * scale.reshape(-1, *(1,) * (part.ndim - 1)) for part in parts), scale)
+    embedding, init, mlp, heads = (part * scale.reshape(-1, *(1,) * (part.ndim - 1)) for part in parts)
+    return State(embedding, init, mlp, heads, scale)
 
 
 def padded(rows: Sequence[int], size: int = BATCH) -> list[int]:

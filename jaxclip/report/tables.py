@@ -44,5 +44,5 @@ def print_table(table: Table) -> None:
         return
     plain = Console(stderr=True, width=WIDE, no_color=True, highlight=False)
     plain.print(table.title)
-    table.title = table.box = table.header_style = None
+    table.title, table.box, table.header_style = None, None, ""
     plain.print(table)
