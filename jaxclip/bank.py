@@ -200,7 +200,8 @@ class Bank:
         self._check(f"{self.folder.name}/{name}/zarr.json")
         with _named(path):
             array = _open(path)
-        if (wanted := self._shapes.get(name, array.shape)) != array.shape:
+        wanted = self._shapes.get(name)
+        if wanted is not None and wanted != array.shape:
             raise ValueError(
                 f"{path} is of shape {list(array.shape)}, the run's is {list(wanted)}. Run the pass again."
             )

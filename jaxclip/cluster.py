@@ -36,10 +36,9 @@ def several(coordinator: str | None = None, hosts: int | None = None, host: int 
     Raises:
       ValueError: only some of the three are given, or they make no sense.
     """
-    given = [coordinator, hosts, host]
-    if all(value is None for value in given):
+    if coordinator is None and hosts is None and host is None:
         return _launched()
-    if any(value is None for value in given):
+    if coordinator is None or hosts is None or host is None:
         raise ValueError("give --coordinator, --hosts and --host together, or none of them where a launcher is known.")
     if not 0 <= host < hosts or not re.fullmatch(r".+:\d+", coordinator):
         raise ValueError(
@@ -163,7 +162,7 @@ def _told(log: int) -> Iterator[None]:
 def _lost(text: str) -> str:
     """Who is gone, from what the runtime wrote."""
     if found := re.search(r"tasks are unhealthy[^\n]*\n((?:\S*\d+\n)+)", text):
-        names = [re.search(r"(\d+)$", line)[1] for line in found[1].split()]
+        names = re.findall(r"(\d+)$", found[1], re.MULTILINE)
         return f"host {', '.join(names)} is gone: no sign of life for {HEARTBEAT} s; {GO_ON}."
     if "coordination service" in text:
         return f"host 0 is gone, or cannot be reached any more; {GO_ON}."

@@ -241,6 +241,8 @@ class _Pass:
         self._saved = self.n_done
 
     def _write_state(self, lines: bytes, arrays: dict[str, Any]) -> None:
+        if self._lines is None:
+            raise RuntimeError("only the host that keeps the list of images writes the state.")
         for line in lines.splitlines(keepends=True):
             self._lines.add(line)
         ended = self.n_done == self.order.n_steps

@@ -175,7 +175,8 @@ class ImageLines:
         """Write images.jsonl itself, in the data's order; its SHA-256."""
         self.sync()
         lines = (self.folder / LINES).read_bytes().splitlines(keepends=True)
-        text = b"".join(sorted(lines, key=lambda line: json.loads(line)["row"]))
+        ordered: list[bytes] = sorted(lines, key=lambda line: json.loads(line)["row"])
+        text = b"".join(ordered)
         with replaced(self.folder / IMAGES) as file:
             file.write(text)
         return hashlib.sha256(text).hexdigest()

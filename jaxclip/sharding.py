@@ -56,13 +56,13 @@ def make_mesh(data: int | None = None, model: int = 1, devices: Sequence[Any] | 
     if len({device.process_index for device in devices}) == 1:
         return jax.make_mesh((data, model), (DATA, MODEL), axis_types=types, devices=devices)
     # A host's devices side by side, so that its part of a batch is one piece.
-    devices = np.array(sorted(devices, key=lambda device: (device.process_index, device.id)))
+    by_host = np.array(sorted(devices, key=lambda device: (device.process_index, device.id)))
     if jax.local_device_count() % model:
         raise ValueError(
             f"heads are split over the devices of one host, {jax.local_device_count()}; got model={model}, which does "
             f"not divide that."
         )
-    return Mesh(devices.reshape(data, model), (DATA, MODEL), axis_types=types)
+    return Mesh(by_host.reshape(data, model), (DATA, MODEL), axis_types=types)
 
 
 def default_mesh() -> Mesh | None:
