@@ -1,18 +1,22 @@
 """The command line: arguments in, library calls, files out. Commands stand in the order one would use them."""
 
+import contextlib
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
 
 from jaxclip import __version__
 from jaxclip.commands.ablate import Ablate
 from jaxclip.commands.common import Failed, say
-from jaxclip.commands.completion import Completion
 from jaxclip.commands.debias import Debias
 from jaxclip.commands.demo import Demo
 from jaxclip.commands.heatmap import Heatmap
 from jaxclip.commands.model import Convert, Decompose, Verify
+from jaxclip.commands.optional import REGISTRY
 from jaxclip.commands.plan import Plan
 from jaxclip.commands.report import Report
 from jaxclip.commands.retrieve import Retrieve
@@ -20,6 +24,32 @@ from jaxclip.commands.run import Run
 from jaxclip.commands.segment import Segment
 from jaxclip.commands.textspan import TextSpan
 from jaxclip.commands.usage import UsageError, closest, parse, summary
+
+
+@dataclass(frozen=True)
+class Completion:
+    """Print a script that completes commands, arguments and choices in your shell.
+
+    jaxclip completion bash > jaxclip_completion.sh
+    source jaxclip_completion.sh
+    """
+
+    shell: Positional[Annotated[Literal["bash", "zsh", "fish"], arg(metavar="{bash,zsh,fish}")]]
+    """Yours. To keep it: ~/.local/share/bash-completion/completions/jaxclip for bash,
+    ~/.config/fish/completions/jaxclip.fish for fish, a file _jaxclip in a folder of $fpath for zsh."""
+
+    def run(self) -> dict[str, Any] | None:
+        import tyro
+
+        with contextlib.suppress(SystemExit):  # tyro prints the script and leaves
+            tyro.extras.subcommand_cli_from_dict(
+                COMMANDS,
+                prog="jaxclip",
+                args=["--tyro-print-completion", self.shell],
+                registry=REGISTRY,
+            )
+        return None
+
 
 GROUPS: dict[str, dict[str, Any]] = {
     "a model": {"convert": Convert, "verify": Verify},
