@@ -58,7 +58,9 @@ def neuron_matrices(
     """D of neurons of one layer: fixed by the weights. With `directions`, the effect on each of them instead.
 
     Args:
-      vision, layer, neurons: as in `neuron_coordinates`.
+      vision: as in `neuron_coordinates`.
+      layer: as in `neuron_coordinates`.
+      neurons: as in `neuron_coordinates`.
       directions: texts, or anything else in the joint space.
 
     Raises:
@@ -96,7 +98,9 @@ def neuron_moments(
     `neurons` where that is too much.
 
     Args:
-      vision, layer, neurons: as in `neuron_coordinates`.
+      vision: as in `neuron_coordinates`.
+      layer: as in `neuron_coordinates`.
+      neurons: as in `neuron_coordinates`.
       batches: images with their weights, 0 for padding.
 
     Raises:
