@@ -17,8 +17,10 @@ Source: arXiv:2310.05916, section 4.2, algorithm 1.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -104,7 +106,7 @@ def head_bases(
     *,
     steps: int = 20,
     rank: int | None = None,
-    devices: Sequence[jax.Device] | None = None,
+    devices: Sequence[Any] | None = None,
 ) -> TextSpan:
     """The text bases of a stack of heads [layer, head]; other arguments and errors as in `textspan`.
 
