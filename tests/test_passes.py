@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import small_pass
+import tensorstore as ts
 from PIL import Image
 from small_pass import BATCH
 
@@ -72,6 +73,23 @@ def test_the_bank_holds_every_contribution(run, expected):
     np.testing.assert_allclose(run.bank.read("norm"), expected["norm"], rtol=1e-6)
     np.testing.assert_array_equal(run.bank.head(2, 1), run.bank.read("heads")[:, 2, 1])
     np.testing.assert_array_equal(run.bank.read("mlp", np.array([7, 2])), run.bank.read("mlp")[[7, 2]])
+
+
+def bytes_read():
+    found = ts.experimental_collect_matching_metrics("/tensorstore/kvstore/file/bytes_read")
+    return sum(value["value"] for metric in found for value in metric["values"])
+
+
+def test_one_head_of_all_images_is_read_without_the_others(run):
+    before = bytes_read()
+    own = run.bank.head(2, 1)
+    one = bytes_read() - before
+    run.bank.read("heads")
+    whole = bytes_read() - before - one
+    n_heads = run.config.vision.n_layers * run.config.vision.n_heads
+    # Beside its own piece of a file, where the pieces of that file lie: 16 bytes for each of them, and metadata.
+    assert own.nbytes <= one < whole / n_heads + 16 * n_heads + 2000
+    assert one < whole / 4
 
 
 def test_the_state_of_images_sums_to_their_embedding(run):
