@@ -52,7 +52,7 @@ print(needed.argument_size_in_bytes + needed.temp_size_in_bytes + needed.output_
 
 
 def main() -> None:
-    arguments = parser(__doc__, repeats=7)
+    arguments = parser(__doc__, repeats=5)
     arguments.add_argument("--dtype", default="float32")
     arguments.add_argument("--precision", default="highest", help="of float32 products on accelerators")
     arguments.add_argument("--large", default="ViT-L-14", help="architecture whose conversion and maps are measured")

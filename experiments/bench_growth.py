@@ -27,7 +27,7 @@ PLOT = Path(__file__).resolve().parents[1] / "docs" / "images" / "growth.svg"
 def main() -> None:
     arguments = parser(__doc__, repeats=5, model="ViT-S-16", batch=4)
     arguments.add_argument("--plot", type=Path, default=PLOT)
-    arguments.add_argument("--images", type=int, nargs="+", default=[200, 400, 800, 1600], help="of a pass")
+    arguments.add_argument("--images", type=int, nargs="+", default=[100, 200, 400, 800], help="of a pass")
     options = arguments.parse_args()
     found: dict[str, Any] = {}
     parts = {name: partial(growth, name, case, found) for name, case in CASES.items()}

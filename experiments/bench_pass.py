@@ -47,7 +47,7 @@ def moments(options: argparse.Namespace) -> dict[str, Any]:
     vision = tower(options.model)
     images = pictures(vision, options.batch)
     runs: Runs = {"plain": lambda: vision.embed(images), "moments": stepping(vision, images)}
-    return by_turns(runs, 3 * options.repeats, "plain")
+    return by_turns(runs, 2 * options.repeats, "plain")
 
 
 def stepping(vision: Any, images: Any) -> Any:

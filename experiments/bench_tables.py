@@ -107,8 +107,8 @@ SPEED: list[Row] = [
       for name in ("layer", "head", "token", "full")),
     ("a pass collecting moments / plain forward pass", "pass/moments/moments/times plain", ratio),
     ("plain forward pass / open_clip's in PyTorch", "peers/open_clip/plain/times open_clip", ratio),
-    ('the released code / `detail="full"`, batch 2', "peers/reference/batch 2/reference/times full", ratio),
-    ('the released code / `detail="full"`, batch 4', "peers/reference/batch 4/reference/times full", ratio),
+    ('the released code, two images at a time / `detail="full"`', "peers/reference/reference/times full", ratio),
+    ('the same / `detail="full"` of two images', "peers/reference/reference/times same batch", ratio),
 ]  # fmt: skip
 TEXTSPAN: list[Row] = [
     ("the published loop in NumPy / one head from moments", "textspan/one_head/loop/times head coordinates", ratio),
@@ -126,8 +126,9 @@ COST: list[Row] = [
 DETAILS: list[Row] = [
     ("plain forward pass", "core/speed/plain/seconds", span),
     ("open_clip's forward pass", "peers/open_clip/open_clip/seconds", span),
-    ("the released code, batch 2", "peers/reference/batch 2/reference/seconds", span),
-    ("its largest difference, of the largest contribution", "peers/reference/batch 2/difference", "{:.1e}".format),
+    ("the released code, an image", "peers/reference/reference/seconds", span),
+    ('`detail="full"`, an image', "peers/reference/full/seconds", span),
+    ("its largest difference, of the largest contribution", "peers/reference/difference", "{:.1e}".format),
     ("TextSpan of one head from moments in head coordinates", "textspan/one_head/head coordinates/seconds", span),
     ("from moments in the joint space", "textspan/one_head/joint space/seconds", span),
     ("collecting those moments from 10,000 samples", "textspan/one_head/moments/seconds", span),

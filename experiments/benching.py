@@ -81,17 +81,23 @@ def machine() -> dict[str, Any]:
     }
 
 
-def by_turns(runs: Runs, repeats: int, base: str) -> dict[str, Any]:
-    """A B C A B C ..., so that whatever else the machine does falls on all of them: seconds, and the ratio to `base`
-    within each turn; medians and quartiles. Each runs once before, for what is compiled or loaded the first time."""
+def by_turns(runs: Runs, repeats: int, *bases: str, images: dict[str, int] | None = None) -> dict[str, Any]:
+    """A B C A B C ..., so that whatever else the machine does falls on all of them: seconds, and the ratio to each base
+    within each turn; medians and quartiles. Each runs once before, for what is compiled or loaded the first time.
+
+    Args:
+      bases: what the others are measured by.
+      images: of each run; then seconds are of one image.
+    """
     for run in runs.values():
         jax.block_until_ready(run())
     taken: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(repeats):
         for name, run in runs.items():
-            taken[name].append(seconds(run))
+            taken[name].append(seconds(run) / (images[name] if images else 1))
     return {
-        name: {"seconds": spread(own), f"times {base}": spread([a / b for a, b in zip(own, taken[base], strict=True)])}
+        name: {"seconds": spread(own)}
+        | {f"times {base}": spread([a / b for a, b in zip(own, taken[base], strict=True)]) for base in bases}
         for name, own in taken.items()
     }
 

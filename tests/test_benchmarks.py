@@ -3,8 +3,8 @@
 import importlib
 import json
 import sys
-import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,11 +23,11 @@ def test_tables_are_what_was_measured(page):
 
 def test_a_table_says_what_the_results_say_and_what_they_lack(tmp_path):
     taken = {"median": 51.26, "low": 50.04, "high": 123.4, "best": 50.0}
-    written = {"reference": {"batch 2": {"reference": {"times full": taken}}}}
+    written = {"reference": {"reference": {"times full": taken}}}
     (tmp_path / "bench_peers.json").write_text(json.dumps(written))
     page = "before\n<!-- bench speed -->\nold\n<!-- end -->\nafter\n"
     made = tables.filled(page, tables.read(tmp_path))
-    assert '| the released code / `detail="full"`, batch 2 | 51.3 (50.0 to 123) |' in made
+    assert '| the released code, two images at a time / `detail="full"` | 51.3 (50.0 to 123) |' in made
     assert "| plain forward pass / open_clip's in PyTorch | not measured |" in made
     assert made.startswith("before\n")
     assert made.endswith("after\n")
@@ -35,17 +35,25 @@ def test_a_table_says_what_the_results_say_and_what_they_lack(tmp_path):
     assert tables.filled(made, tables.read(tmp_path)) == made
 
 
-def test_ratios_are_taken_within_a_turn():
-    """A machine that gets slower with every turn slows both alike, and the ratio stays."""
-    turn = iter(range(100))
+def test_ratios_are_taken_within_a_turn(monkeypatch):
+    """A machine that gets slower with every turn slows all alike, and the ratio stays."""
+    clock, calls = [0.0], []
+    monkeypatch.setattr(benching, "time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
-    def sleeping(times):
-        return lambda: time.sleep(0.01 * times * (1 + next(turn) // 2))
+    def taking(name, long):
+        def run():
+            calls.append(name)
+            clock[0] += long * (1 + (len(calls) - 1) // 2)
 
-    found = benching.by_turns({"one": sleeping(1), "three": sleeping(3)}, 3, "one")
-    assert found["one"]["times one"]["median"] == 1
-    assert 2 < found["three"]["times one"]["median"] < 4
-    assert found["three"]["seconds"]["high"] > 1.2 * found["three"]["seconds"]["best"]
+        return run
+
+    found = benching.by_turns(
+        {"one": taking("one", 1.0), "six": taking("six", 6.0)}, 3, "one", images={"one": 1, "six": 2}
+    )
+    assert calls == ["one", "six"] * 4
+    assert found["one"]["seconds"] == {"median": 3, "low": 2, "high": 4, "best": 2}
+    assert found["six"]["seconds"]["median"] == 9
+    assert found["six"]["times one"] == {"median": 3, "low": 3, "high": 3, "best": 3}
 
 
 def test_the_exponent_is_that_of_the_power_law():
