@@ -53,14 +53,15 @@ def make_mesh(data: int | None = None, model: int = 1, devices: Sequence[Any] | 
             f"Pass devices=jax.devices()[:n] to use some of them."
         )
     types = (AxisType.Auto,) * 2
-    if len({device.process_index for device in devices}) == 1:
+    n_hosts = len({device.process_index for device in devices})
+    if n_hosts == 1:
         return jax.make_mesh((data, model), (DATA, MODEL), axis_types=types, devices=devices)
     # A host's devices side by side, so that its part of a batch is one piece.
     by_host = np.array(sorted(devices, key=lambda device: (device.process_index, device.id)))
-    if jax.local_device_count() % model:
+    # Not jax.local_device_count(): the devices may be those of a slice that is not here (see `jaxclip.planner`).
+    if (of_one := len(devices) // n_hosts) % model:
         raise ValueError(
-            f"heads are split over the devices of one host, {jax.local_device_count()}; got model={model}, which does "
-            f"not divide that."
+            f"heads are split over the devices of one host, {of_one}; got model={model}, which does not divide that."
         )
     return Mesh(by_host.reshape(data, model), (DATA, MODEL), axis_types=types)
 

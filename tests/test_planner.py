@@ -275,7 +275,7 @@ def test_what_libtpu_or_the_slice_refuses_is_one_line(python):
     for change, message in (
         ({"topology": "3x5"}, "v5e has no topology 3x5; pass another"),
         ({"batch": 63}, "a batch of 63 cannot be split over 8 devices; pass batch=64"),
-        ({"model": 3}, "model=3 must divide the 8 devices"), ({"model": 8}, "cannot both be split in 8"),
+        ({"model": 3}, "model=3 must divide the 8 devices"), ({"model": 8}, "the devices of one host, 4; got model=8"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message) as refused:
             planner.ask(config, planner.Plan(**{"topology": "2x4", "batch": 64, "largest": False} | change), python)

@@ -11,6 +11,7 @@ An answer is written as soon as it is there, and asked once: run it again to go 
 import argparse
 import json
 import time
+from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -84,11 +85,14 @@ def towers() -> dict[str, list[str]]:
 
 
 def short(answer: dict[str, Any]) -> dict[str, Any]:
-    """What the table needs of an answer."""
+    """What the table needs of an answer; of collectives the kind, the devices that take part, and bytes a step."""
     kept = {name: answer[name] for name in ("fits", "memory", "flops", "largest_batch", "refusal") if name in answer}
-    crossing = [[one["kind"], one["bytes"], one["times"], one["devices"]] for one in answer.get("collectives", ())]
+    crossing: Counter[tuple[str, int]] = Counter()
+    for one in answer.get("collectives", ()):
+        crossing[one["kind"], one["devices"]] += one["bytes"] * one["times"]
     asked = {"effort": answer["question"]["effort"], "devices": answer["devices"], "versions": answer["versions"]}
-    return {**asked, **kept, "collectives": crossing, "unknown_loops": answer.get("unknown_loops")}
+    collectives = [[kind, devices, n] for (kind, devices), n in crossing.items()]
+    return {**asked, **kept, "collectives": collectives, "unknown_loops": answer.get("unknown_loops")}
 
 
 def write(out: Path, answers: dict[str, Any]) -> None:
@@ -114,7 +118,7 @@ def table(answers: dict[str, Any]) -> str:
         work = crossing = ""
         if counted:
             work = f"{counted['flops'] * counted['devices'] / BATCH / 1e9:.1f}"
-            crossing = size(sum(n * times for _, n, times, _ in counted["collectives"]))
+            crossing = size(sum(n for _, _, n in counted["collectives"]))
         rows.append([model, work, crossing, *(cell(answer) for answer in here.values())])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
@@ -132,7 +136,7 @@ def said(answers: dict[str, Any]) -> str:
     """What holds for all programs, and which models share a tower."""
     asked = [answers[key(model, slice_)] for model in towers() for slice_ in SLICES if key(model, slice_) in answers]
     fit = [answer for answer in asked if answer["fits"]]
-    kinds = {(one[0], one[3] == answer["devices"]) for answer in fit for one in answer["collectives"]}
+    kinds = {(one[0], one[1] == answer["devices"]) for answer in fit for one in answer["collectives"]}
     crossing = ", ".join(f"{kind} over {'all' if all_ else 'some'} devices" for kind, all_ in sorted(kinds))
     loops = sum(answer["unknown_loops"] for answer in fit)
     versions = sorted({f"jax {a['versions']['jax']}, libtpu {a['versions']['libtpu']}" for a in asked})
