@@ -93,7 +93,7 @@ def joined(
             yield
         except (Exception, KeyboardInterrupt) as error:
             if not isinstance(error, Stopped):  # all hosts stop together
-                _leave(error, say)
+                _leave(error, say, ended)
             raise
         finally:
             ended.set()
@@ -180,7 +180,7 @@ def _watch(ended: threading.Event, say: Callable[[str], None]) -> None:
                 os._exit(1)
 
 
-def _leave(error: BaseException, say: Callable[[str], None]) -> None:
+def _leave(error: BaseException, say: Callable[[str], None], ended: threading.Event) -> None:
     """Tell the other hosts of an error that is this one's own, and wait to be told of one that is not."""
     import jax
 
@@ -189,6 +189,7 @@ def _leave(error: BaseException, say: Callable[[str], None]) -> None:
         time.sleep(HEARTBEAT + 15)  # as long as it can take until it is known who is gone; that ends the process
         say(f"jaxclip: another host is gone; {GO_ON}.")
         os._exit(AGAIN)
+    ended.set()  # it may be everybody's error: one line is enough
     say(f"jaxclip: {message}")
     with suppress(Exception):
         _client().key_value_set(_STOPPED, f"{jax.process_index()}:{message}")

@@ -45,7 +45,7 @@ def start(model, pictures, tmp_path_factory):
     """Begins or goes on with a pass on n hosts: exit status of each, what it said, and how long the last outlived the
     first."""
 
-    def run(out, n, signals=(), devices=1):
+    def run(out, n, signals=(), devices=1, before=()):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
@@ -58,7 +58,7 @@ def start(model, pictures, tmp_path_factory):
         workers = []
         for host, log in enumerate(logs):
             where = ["--coordinator", f"127.0.0.1:{port}", "--hosts", n, "--host", host] if n > 1 else []
-            words = map(str, [*command, dict(signals).get(host, "none"), *options, *where])
+            words = map(str, [*dict(before).get(host, ()), *command, dict(signals).get(host, "none"), *options, *where])
             with log.open("wb") as file:
                 workers.append(subprocess.Popen([*words], env=environment, stdout=subprocess.DEVNULL, stderr=file))
         return *wait(workers), [log.read_text() for log in logs]
@@ -175,6 +175,16 @@ def test_an_error_on_one_host_is_told_on_all(start, tmp_path):
     _, status, said = start(tmp_path / "run", 3)
     assert status == [1, 1, 1], said
     assert all("a pass of 4 parts cannot be shared by 3 hosts; use 1, 2, 4 hosts" in only_line(line) for line in said)
+
+
+@pytest.mark.nightly
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root mounts file systems")
+def test_a_host_that_does_not_see_the_folder(start, tmp_path):
+    alone = ["unshare", "-m", "sh", "-c", f'mount -t tmpfs tmpfs {tmp_path} && exec "$0" "$@"']
+    _, status, said = start(tmp_path / "run", 2, before={1: alone})
+    assert status == [1, 1], said
+    for line in map(only_line, said):
+        assert re.search(r"host 1 does not see what host 0 writes to .* on a file system that all hosts share", line)
 
 
 def test_a_signal_saves_and_the_same_command_goes_on(start, model, pictures, one, tmp_path):
