@@ -122,6 +122,8 @@ def draw(found: dict[str, Any], path: Path) -> None:
         axis.plot(sizes, seconds, "o", color=BLUE)
         axis.set(xscale="log", yscale="log", xlabel=name, title=f"exponent {case['exponent']:.2f}")
         axis.set_xticks(sizes, [f"{int(size):,}" for size in sizes])
+        ends = sorted({seconds.min(), seconds.max()})
+        axis.set_yticks(ends, [f"{x:.2g}" for x in ends])
         axis.minorticks_off()
         if place % 3 == 0:
             axis.set_ylabel("seconds")
