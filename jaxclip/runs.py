@@ -117,7 +117,8 @@ class Run:
           ValueError: the file is damaged.
         """
         self._check(MATRICES)
-        return jnp.asarray(np.load(self.folder / MATRICES))
+        # Mapped first: a mapping cannot be longer than its file, whatever the header declares.
+        return jnp.asarray(np.array(np.load(self.folder / MATRICES, mmap_mode="r")))
 
     @property
     def moments(self) -> Collected:
