@@ -1,6 +1,6 @@
 """Removing spurious cues: heads that hold a cue are mean-ablated, and accuracy is taken group by group.
 
-Source: arXiv:2310.05916, section 5.1.
+Source: arXiv:2310.05916, section 4, on spurious cues.
 """
 
 from collections.abc import Iterable, Sequence

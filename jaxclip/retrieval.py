@@ -1,6 +1,6 @@
 """Retrieval by some heads only: images alike in what those heads see.
 
-Source: arXiv:2310.05916, section 5.2.
+Source: arXiv:2310.05916, section 4, on retrieval by property.
 """
 
 from collections.abc import Iterable
