@@ -174,10 +174,10 @@ def _watch(ended: threading.Event, say: Callable[[str], None]) -> None:
     client = _client()
     while not ended.wait(1):
         with suppress(Exception):
-            host, message = client.key_value_try_get(_STOPPED).split(":", 1)
+            status, host, message = client.key_value_try_get(_STOPPED).split(":", 2)
             if not ended.is_set():
                 say(f"jaxclip: host {host} stopped: {message}")
-                os._exit(1)
+                os._exit(int(status))
 
 
 def _leave(error: BaseException, say: Callable[[str], None], ended: threading.Event) -> None:
@@ -189,13 +189,14 @@ def _leave(error: BaseException, say: Callable[[str], None], ended: threading.Ev
         time.sleep(HEARTBEAT + 15)  # as long as it can take until it is known who is gone; that ends the process
         say(f"jaxclip: another host is gone; {GO_ON}.")
         os._exit(AGAIN)
+    status = AGAIN if isinstance(error, KeyboardInterrupt) else 1
     ended.set()  # it may be everybody's error: one line is enough
     say(f"jaxclip: {message}")
     with suppress(Exception):
-        _client().key_value_set(_STOPPED, f"{jax.process_index()}:{message}")
+        _client().key_value_set(_STOPPED, f"{status}:{jax.process_index()}:{message}")
     if jax.process_index() == 0:
         time.sleep(3)  # the others learn of it from here
-    os._exit(1)
+    os._exit(status)
 
 
 def _client() -> Any:
