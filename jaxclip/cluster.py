@@ -187,7 +187,7 @@ def _leave(error: BaseException, say: Callable[[str], None], ended: threading.Ev
     message = " ".join(str(error).split()) or "interrupted"
     if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in message:
         time.sleep(HEARTBEAT + 15)  # as long as it can take until it is known who is gone; that ends the process
-        say(f"jaxclip: another host is gone; {GO_ON}.")
+        say(f"jaxclip: the connection to another host broke, and nobody is missed ({message[:300]}); {GO_ON}.")
         os._exit(AGAIN)
     status = AGAIN if isinstance(error, KeyboardInterrupt) else 1
     ended.set()  # it may be everybody's error: one line is enough
