@@ -35,7 +35,7 @@ bench: $(VENV)/.test ## measure speed and memory, fill the tables of README and 
 	$(BIN)/python experiments/bench_growth.py
 	$(BIN)/python experiments/bench_tables.py
 
-core: $(VENV)/.test ## the tests of the mathematics alone, under a minute: fast enough for every save
+core: $(VENV)/.test ## the tests of the mathematics alone, for every save
 	$(BIN)/python -m pytest -n 2 --dist loadfile $(CORE) $(PYTEST_ARGS)
 
 coverage: $(VENV)/.test ## the tests with the lines they reach: a table, and htmlcov/index.html
