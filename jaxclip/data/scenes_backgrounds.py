@@ -5,12 +5,11 @@ Texture comes from crops of a few tileable noise fields that are made once per p
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-Image = NDArray[np.floating[Any]]
+Image = NDArray[np.floating]
 
 _PERIOD = 512
 _WAVELENGTHS = {"fine": (1.2, 1.2), "coarse": (9, 9), "blades": (1, 4), "waves": (9, 1.6), "mounds": (22, 9)}
