@@ -9,6 +9,7 @@ from PIL import Image
 from jaxclip.config import PreprocessConfig
 from jaxclip.data.classes import class_words
 from jaxclip.data.loader import batches
+from jaxclip.data.order import Order
 from jaxclip.data.source import Source
 from jaxclip.data.sources import open_data
 
@@ -49,7 +50,7 @@ class TestCub:
             f"images/{self.BIRDS[0]}/4 a.jpg": {"label": 0, "split": 1},
         }
         assert (len(open_data(root, split="train")), len(open_data(root, split="all"))) == (2, 5)
-        assert next(batches(source, PREPROCESS, 3)).weights.tolist() == [1, 1, 1]
+        assert next(batches(source, PREPROCESS, Order.of(3, 3))).weights.tolist() == [1, 1, 1]
 
     @pytest.mark.parametrize(
         ("name", "text", "message"),
@@ -95,7 +96,7 @@ class TestCifar:
             labels, pictures, _ = parts[index // 3]
             assert train[index].labels == {"label": int(labels[index % 3, 0])}
             np.testing.assert_array_equal(train[index].image, pictures[index % 3])
-        read = next(batches(test, PREPROCESS, 3)).images
+        read = next(batches(test, PREPROCESS, Order.of(3, 3))).images
         np.testing.assert_allclose(read, parts[5][1] / 255, atol=1e-6)
         assert train.fingerprint() != test.fingerprint()
         with pytest.raises(IndexError):
@@ -178,7 +179,7 @@ def test_cifar_as_tfds_prepares_it(tmp_path, kind, most):
     assert source.label_names == {feature: tuple(class_words(data)) for feature, data in words.items()}
     names = [source[i].name for i in range(4)]
     assert sorted(names) == [f"test_{i}" for i in range(4)]
-    read = next(batches(source, PREPROCESS, 4))
+    read = next(batches(source, PREPROCESS, Order.of(4, 4)))
     for row, name in enumerate(names):
         index = int(name.removeprefix("test_"))
         assert {kind_: read.labels[kind_][row] for kind_ in labels} == {n: v[index] for n, v in labels.items()}
