@@ -52,6 +52,14 @@ def test_pixels_that_are_none(tmp_path, options, message):
         read(tmp_path, segmentation(**options))
 
 
+def test_links_into_another_file(tmp_path):
+    (tmp_path / "private.mat").write_bytes(segmentation())
+    with h5py.File(tmp_path / "a.mat", "w") as file:
+        file["value"] = h5py.ExternalLink("private.mat", "value")
+    with pytest.raises(ValueError, match="links into another file"):
+        open_masked(tmp_path / "a.mat")
+
+
 def test_references_that_are_numbers(tmp_path):
     with h5py.File(tmp_path / "a.mat", "w") as file:
         file["value/img"], file["value/gt"] = np.ones((1, 1)), np.ones((1, 1))

@@ -92,6 +92,8 @@ class ImageNetSegmentation:
             self._masks: Any = self._file["value/gt"]
             if {array.dtype.kind for array in (self._images, self._masks)} != {"O"}:
                 raise ValueError("they must be arrays of references")
+            if {array.file.filename for array in (self._images, self._masks)} != {self._file.filename}:
+                raise ValueError("they are links into another file")
         except Exception as error:  # HDF5 raises whatever comes up
             raise ValueError(
                 f"{path} must be HDF5 with value/img and value/gt, as gtsegs_ijcv.mat is: {error}"
