@@ -76,8 +76,8 @@ def overview() -> str:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Entry point: exit status 0 when all is well, 1 for a finding or an error told in one line, 2 for bad usage, 75
     for a pass that stopped early and goes on with the same command."""
-    # Before NumPy is imported: LAPACK's threads wait for each other by spinning, and on cores that others use too, small
-    # decompositions then take seconds where one thread takes milliseconds.
+    # Before NumPy is imported: LAPACK's threads wait for each other by spinning, and on cores that others use too,
+    # small decompositions then take seconds where one thread takes milliseconds.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug, as_json = (flag in words and not words.remove(flag) for flag in ("--debug", "--json"))
