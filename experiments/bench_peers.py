@@ -2,8 +2,8 @@
 decomposition by the paper's released code. Each in turn, on as many threads.
 
     python experiments/bench_peers.py
-    git clone https://github.com/yossigandelsman/clip_text_span /tmp/reference
-    python experiments/bench_peers.py --reference /tmp/reference
+    git clone https://github.com/yossigandelsman/clip_text_span ../reference
+    python experiments/bench_peers.py --reference ../reference
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """TextSpan from moments beside the algorithm as published, a NumPy loop over the samples; and all heads of a model.
 
     python experiments/bench_textspan.py
-    python experiments/bench_textspan.py --reference /tmp/reference     # and beside the released code itself
+    python experiments/bench_textspan.py --reference ../reference     # and beside the released code itself
 
 Samples and texts are random, the samples of one head's rank and with variances that fall off as a head's do.
 """
