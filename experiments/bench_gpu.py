@@ -31,14 +31,15 @@ from jaxclip.clip import Clip
 from jaxclip.collected import Collected
 from jaxclip.config import ClipConfig, Compute, PreprocessConfig, VisionConfig
 from jaxclip.contributions import Detail
-from jaxclip.convert.configs import openclip_towers
-from jaxclip.convert.registry import model_cfg
+from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.registry import model_cfg  # pyright: ignore[reportMissingImports]
 from jaxclip.data.loader import batches
 from jaxclip.data.sources import open_data
 from jaxclip.heads import head_matrices
 from jaxclip.pass_step import step
 from jaxclip.passes import PassOptions, run_pass
 from jaxclip.text_span import head_bases
+from jaxclip.tokenizer import MissingTokenizer
 from jaxclip.vision import VisionTransformer
 
 RESULTS = Path(__file__).parent / "results"
@@ -168,7 +169,7 @@ def measured(name: str, vision: VisionTransformer, images: jax.Array, seconds: f
     start = time.perf_counter()
     jax.block_until_ready(run())
     n = max(3, int(seconds / (time.perf_counter() - start)))
-    start = time.perf_counter()
+    last, start = None, time.perf_counter()
     for _ in range(n):
         last = run()
     jax.block_until_ready(last)
@@ -239,16 +240,16 @@ def files(config: VisionConfig, name: str, options: argparse.Namespace, found: d
         photographs(Path(folder) / "in", options.files)
         source = open_data(str(Path(folder) / "in"))
         stamps: list[tuple[float, int]] = []
+        asked = PassOptions(batch=batch)
         if name == "reading":
-            for n, _ in enumerate(batches(source, preprocess, batch), 1):
+            for n, _ in enumerate(batches(source, preprocess, asked.order(config, len(source))), 1):
                 stamps.append((time.perf_counter(), n * batch))
         else:
             whole = ClipConfig(
                 name="random", vision=config, text=None, text_missing="an image tower alone", preprocess=preprocess
             )
             vision = tower(config, PRECISIONS[options.precision])
-            clip = Clip(vision, None, jnp.zeros(()), None, whole, None)
-            asked = PassOptions(batch=batch)
+            clip = Clip(vision, None, jnp.zeros(()), None, whole, MissingTokenizer("an image tower alone"))
             run_pass(
                 clip, source, Path(folder) / "out", asked,
                 progress=lambda done, total: stamps.append((time.perf_counter(), done)),

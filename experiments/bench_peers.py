@@ -8,7 +8,7 @@ decomposition by the paper's released code. Each in turn, on as many threads.
 
 import argparse
 import sys
-from importlib import util
+from importlib import import_module, util
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +35,7 @@ def open_clip_speed(options: argparse.Namespace) -> dict[str, Any] | str:
     if util.find_spec("torch") is None or util.find_spec("open_clip") is None:
         return "not measured: open_clip or torch is not installed"
     torch = with_torch()
-    import open_clip
-
-    model = open_clip.create_model(options.model, pretrained=None).visual.eval()
+    model = import_module("open_clip").create_model(options.model, pretrained=None).visual.eval()
     vision = tower(options.model)
     images = pictures(vision, options.batch)
     tensor = to_torch(images)
@@ -86,39 +84,32 @@ def reference_speed(options: argparse.Namespace) -> dict[str, Any]:
 def with_torch() -> Any:
     """PyTorch on as many threads as JAX has, with what stands in for torchvision where there is none."""
     sys.path.insert(0, str(TESTS))
-    import torch
-    import torchvision_stub
-
-    torchvision_stub.install()
+    torch = import_module("torch")
+    import_module("torchvision_stub").install()
     torch.set_num_threads(machine()["cores"])
     return torch
 
 
 def to_torch(images: jax.Array) -> Any:
-    import torch
-
+    torch = import_module("torch")
     return torch.from_numpy(np.array(images)).permute(0, 3, 1, 2).contiguous()
 
 
 def released(model: str) -> tuple[Any, Any]:
     """The released code's model with random weights, and its module of hooks."""
-    import prs_hook
-    import torch
-    from utils.factory import create_model
-
-    theirs = create_model(model, pretrained=None).eval()
+    torch, hooks, factory = map(import_module, ("torch", "prs_hook", "utils.factory"))
+    theirs = factory.create_model(model, pretrained=None).eval()
     torch.manual_seed(0)
     with torch.no_grad():
         for name, weights in theirs.named_parameters():  # some of which it leaves unset
             weights.normal_(1.0 if name.endswith("weight") and weights.ndim == 1 else 0.0, 0.02)
-    return theirs, prs_hook
+    return theirs, hooks
 
 
 def ported(theirs: Any, model: str) -> Any:
     """Our tower with their weights, by way of the converter."""
     import json
 
-    import open_clip
     from benching import temporary
     from safetensors.torch import save_file
 
@@ -126,7 +117,7 @@ def ported(theirs: Any, model: str) -> Any:
 
     state = {name: tensor.contiguous() for name, tensor in theirs.state_dict().items() if name != "attn_mask"}
     preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "shortest"}
-    described = {"model_cfg": open_clip.get_model_config(model), "preprocess_cfg": preprocess}
+    described = {"model_cfg": import_module("open_clip").get_model_config(model), "preprocess_cfg": preprocess}
     with temporary() as folder:
         (Path(folder) / "open_clip_config.json").write_text(json.dumps(described))
         save_file(state, str(Path(folder) / "open_clip_model.safetensors"))

@@ -8,6 +8,7 @@ Samples and texts are random, the samples of one head's rank and with variances 
 
 import argparse
 import sys
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -59,7 +60,7 @@ def one_head(options: argparse.Namespace) -> dict[str, Any]:
 
         picks["released code"] = np.asarray(theirs())
         runs["released code"] = lambda: theirs() and None
-    exact = np.asarray(loop(np.float64(contributions), np.float64(texts), options.steps, rank))
+    exact = np.asarray(loop(contributions.astype(np.float64), texts.astype(np.float64), options.steps, rank))
     agree = {name: int((own == exact).sum()) for name, own in picks.items()}
     return by_turns(runs, options.repeats, "head coordinates") | {"picks as in float64": agree, "of": options.steps}
 
@@ -104,22 +105,22 @@ def samples(n: int, units: int, embed: int, seed: int = 0) -> tuple[np.ndarray, 
     rng = np.random.default_rng(seed)
     falling = np.arange(1, units + 1) ** -0.7
     coordinates = (rng.standard_normal((n, units)) + rng.standard_normal(units)) * falling
-    return np.float32(coordinates), np.float32(rng.standard_normal((units, embed)) * embed**-0.5)
+    basis = rng.standard_normal((units, embed)) * embed**-0.5
+    return coordinates.astype(np.float32), basis.astype(np.float32)
 
 
 def directions(n: int, embed: int) -> np.ndarray:
     texts = np.random.default_rng(1).standard_normal((n, embed))
-    return np.float32(texts / np.linalg.norm(texts, axis=-1, keepdims=True))
+    return (texts / np.linalg.norm(texts, axis=-1, keepdims=True)).astype(np.float32)
 
 
 def released(folder: Path) -> Any:
     """The released code's module; of torchvision's data sets, which it imports, this part uses none."""
     with_torch()
     sys.path.insert(0, str(folder.resolve()))
-    sys.modules.setdefault("torchvision.datasets", ModuleType("torchvision.datasets")).ImageNet = None
-    import compute_complete_text_set
-
-    return compute_complete_text_set
+    datasets: Any = sys.modules.setdefault("torchvision.datasets", ModuleType("torchvision.datasets"))
+    datasets.ImageNet = None
+    return import_module("compute_complete_text_set")
 
 
 if __name__ == "__main__":

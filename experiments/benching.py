@@ -23,9 +23,9 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxclip.config import Compute, VisionConfig
-from jaxclip.convert import export_openclip
-from jaxclip.convert.configs import openclip_towers
-from jaxclip.convert.registry import model_cfg, named_preprocess
+from jaxclip.convert import export_openclip  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.registry import model_cfg, named_preprocess  # pyright: ignore[reportMissingImports]
 from jaxclip.params import shapes, unflatten
 from jaxclip.vision import VisionTransformer
 
@@ -49,7 +49,9 @@ def forget_peak():
 """Linux counts the parent's peak in ru_maxrss, so a process started from here asks the kernel by another way."""
 
 
-def parser(description: str, *, repeats: int, model: str = "ViT-B-16", batch: int = 8) -> argparse.ArgumentParser:
+def parser(
+    description: str | None, *, repeats: int, model: str = "ViT-B-16", batch: int = 8
+) -> argparse.ArgumentParser:
     """The arguments that every benchmark has."""
     found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--model", default=model, help="an OpenCLIP architecture; its weights are random")

@@ -98,7 +98,7 @@ def neurons(clip: Clip, args: argparse.Namespace, texts: list[str], embedded: ja
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("model")
     parser.add_argument("--texts", type=Path, help="one text a line")
     parser.add_argument("--n", type=int, default=4, help="directions of a head, texts at each end or of a neuron")

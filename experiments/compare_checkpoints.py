@@ -87,7 +87,7 @@ def bases(run: Run, texts: jax.Array, steps: int) -> TextSpan:
 def compared(runs: list[Run], texts: list[jax.Array], spans: list[TextSpan], *, same_space: bool) -> dict[str, Any]:
     """What results.json holds beside the texts."""
     one, other = (run.moments.heads for run in runs)
-    pairs = pairwise_similarity(one, other, tuple(texts))
+    pairs = pairwise_similarity(one, other, (texts[0], texts[1]))
     flat = np.asarray(pairs).reshape(*pairs.shape[:2], -1)
     places = np.stack(np.unravel_index(flat.argmax(-1), pairs.shape[2:]), -1)
     found = {"matches": {"head": places.tolist(), "similarity": listed(flat.max(-1))}}
@@ -95,7 +95,7 @@ def compared(runs: list[Run], texts: list[jax.Array], spans: list[TextSpan], *, 
         return found
     effects = [head_effects(run, some) for run, some in zip(runs, texts, strict=True)]
     tables = {
-        "similarity": similarity(one, other, tuple(texts)),
+        "similarity": similarity(one, other, (texts[0], texts[1])),
         "effect_correlation": effect_correlation(*effects).mean(-1),
         "shared_texts": shared_texts(*spans),
         "explained": spans[0].explained[..., -1],
@@ -132,10 +132,10 @@ def draw(results: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(3.2 * len(tables) + 1, 3.6), layout="constrained")
     panels = figure.subplots(1, len(tables), squeeze=False, sharey=True)[0]
     for panel, (name, table) in zip(panels, tables.items(), strict=True):
-        drawn = panel.imshow(table, vmin=0, vmax=1, cmap="viridis", aspect="auto")
+        panel.imshow(table, vmin=0, vmax=1, cmap="viridis", aspect="auto")
         panel.set(title=name, xlabel="head", xticks=range(len(table[0])))
     panels[0].set(ylabel="layer", yticks=range(len(next(iter(tables.values())))))
-    figure.colorbar(drawn, ax=list(panels))
+    figure.colorbar(panels[-1].images[0], ax=list(panels))
     return figure
 
 
@@ -151,7 +151,7 @@ def report(results: dict[str, Any]) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("one")
     parser.add_argument("other")
     parser.add_argument("--data", required=True, help="images, as `jaxclip run` takes them")

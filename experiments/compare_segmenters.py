@@ -31,7 +31,7 @@ from jaxclip.metrics import Segmented, score_batch
 from jaxclip.relevance import RELEVANCE
 from jaxclip.report.segment import Named
 from jaxclip.report.tables import print_numbers
-from jaxclip.segment_pass import view
+from jaxclip.segment_pass import Frame, view
 from jaxclip.segmentation import foreground, heatmaps, to_pixels
 from jaxclip.spatial import text_maps
 from jaxclip.zeroshot import class_embeddings, contrast
@@ -40,7 +40,7 @@ METHODS: dict[str, Callable[..., Any]] = RELEVANCE | BASELINES
 
 
 def compare(
-    clip: Clip, source: MaskedSource, classes: Any, n: int, batch: int, frame: str = "crop"
+    clip: Clip, source: MaskedSource, classes: Any, n: int, batch: int, frame: Frame = "crop"
 ) -> dict[str, Segmented]:
     """Every method's masks of the class each picture is taken for, scored; text maps first."""
     vision, relative, totals = clip.vision, contrast(classes), {}
@@ -94,6 +94,7 @@ def cost(clip: Clip, n_texts: int, batch: int, repeats: int) -> dict[str, dict[s
     for name, route in (("inside the scan", scanned), ("materialise, then contract", materialised)):
         program = jax.jit(route).lower(clip.vision, images, texts).compile()
         memory = program.memory_analysis()
+        assert memory is not None
         found[name] = {"bytes": memory.temp_size_in_bytes + memory.output_size_in_bytes, "seconds": []}
         programs[name] = program
     results = {name: np.asarray(program(clip.vision, images, texts)) for name, program in programs.items()}
@@ -143,12 +144,14 @@ def main() -> None:
     if min(options.limit, options.batch, options.texts, options.repeats) < 1:
         parser.error("--limit, --batch, --texts and --repeats must be at least 1")
     results: dict[str, Any] = {"device": jax.devices()[0].device_kind}
+    opened = None
     if options.only != "cost":
         source = open_masked(options.data, masks=options.masks, split=options.split)
-        named = Named.read(source, options.classes, ())
+        opened = source, Named.read(source, options.classes, ())
     clip = jaxclip.load(resolve(options.model))
     results["model"] = clip.config.name
-    if options.only != "cost":
+    if opened is not None:
+        source, named = opened
         classes = class_embeddings(clip, named.prompts)
         totals = compare(clip, source, classes, options.limit, options.batch, options.frame)
         if not totals:

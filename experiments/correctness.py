@@ -21,9 +21,9 @@ from pages import ROOT, fill, table
 
 import jaxclip
 from jaxclip import verify
-from jaxclip.convert import export_openclip
-from jaxclip.convert.configs import openclip_towers
-from jaxclip.convert.registry import model_cfg, named_preprocess
+from jaxclip.convert import export_openclip  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.registry import model_cfg, named_preprocess  # pyright: ignore[reportMissingImports]
 from jaxclip.data.scenes import CHECKPOINT
 from jaxclip.params import shapes, unflatten
 

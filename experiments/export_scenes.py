@@ -17,7 +17,7 @@ from safetensors.numpy import load_file
 from tokenizers import Tokenizer
 
 from jaxclip.config import ClipConfig
-from jaxclip.convert import export_openclip
+from jaxclip.convert import export_openclip  # pyright: ignore[reportMissingImports]
 from jaxclip.data.scenes import CHECKPOINT, FACTORS, PROMPTS, sample_spec, scene_rng
 from jaxclip.params import shapes, unflatten
 
@@ -127,6 +127,7 @@ def bird_shares(n_scenes: int, seed: int) -> dict[str, float]:
 
 def card(config: ClipConfig, report: dict[str, Any], n_params: int, seed: int, note: str = "") -> str:
     """The model card, from nothing but what the run recorded and the data set it names."""
+    assert config.text is not None
     preset, accuracy = report["preset"], report["accuracy"]
     often, shares = commonest(preset["n_held_out"], seed), bird_shares(4000, seed)
 
@@ -161,6 +162,7 @@ def card(config: ClipConfig, report: dict[str, Any], n_params: int, seed: int, n
 
 def export(trained: Path, out: Path, seed: int, note: str = "") -> Path:
     params, config, report = load_trained(trained)
+    assert config.text is not None
     words = Tokenizer.from_file(str(CHECKPOINT / "tokenizer.json")).get_vocab_size()
     if config.text.vocab_size != words:
         raise ValueError(f"the tokenizer has {words} tokens, the text tower {config.text.vocab_size}; train it again.")
@@ -173,7 +175,7 @@ def export(trained: Path, out: Path, seed: int, note: str = "") -> Path:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("trained", type=Path, help="the --out folder of experiments/train_scenes.py")
     parser.add_argument("--out", type=Path, default=CHECKPOINT, help="folder to write the checkpoint into")
     parser.add_argument("--seed", type=int, default=0, help="the --seed of the training run")

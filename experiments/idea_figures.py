@@ -56,13 +56,13 @@ def heads_figure(effects: Effects) -> Figure:
     axes = figure.subplots(1, len(TEXTS), sharey=True)
     most = np.abs(effects.heads).max()
     for i, (axis, text) in enumerate(zip(axes, TEXTS, strict=True)):
-        drawn = axis.pcolormesh(effects.heads[:, :, i], cmap="PuOr_r", vmin=-most, vmax=most)
+        axis.pcolormesh(effects.heads[:, :, i], cmap="PuOr_r", vmin=-most, vmax=most)
         axis.set_title(text, fontsize=9)
         axis.set_xlabel("head")
         axis.set_xticks(np.arange(effects.heads.shape[1]) + 0.5, range(effects.heads.shape[1]))
         axis.set_yticks(np.arange(len(effects.heads)) + 0.5, range(len(effects.heads)))
     axes[0].set_ylabel("layer")
-    figure.colorbar(drawn, ax=list(axes), label="direct effect")
+    figure.colorbar(axes[-1].collections[0], ax=list(axes), label="direct effect")
     return figure
 
 

@@ -156,7 +156,7 @@ def write(result: dict, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("run", type=Path, help="a run over scenes with moments and a bank")
     parser.add_argument("--texts", type=int, default=5, help="how many texts name a head")
     parser.add_argument("--out", type=Path, default=RESULTS)

@@ -20,6 +20,8 @@ def registry(source: Path) -> dict:
     sys.modules["registry_source"] = package
     for name in ("constants", "version", "pretrained"):
         spec = importlib.util.spec_from_file_location(f"registry_source.{name}", source / f"{name}.py")
+        assert spec is not None
+        assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         sys.modules[spec.name] = module
         spec.loader.exec_module(module)
@@ -74,7 +76,7 @@ def one_entry_a_line(tables: dict) -> str:
 STYLES = {(0.48145466, 0.4578275, 0.40821073): "openai", (0.485, 0.456, 0.406): "imagenet", (0.5, 0.5, 0.5): "half"}
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("newest", type=Path)
     parser.add_argument("released", type=Path)
     args = parser.parse_args()

@@ -46,6 +46,7 @@ def load_step(path: Path) -> Clip:
         state = checkpointer.restore((path / "state").resolve(), args=ocp.args.PyTreeRestore(restore_args=kinds))
     params = unflatten(state["params"])
     config = config_of(params, step=int(state["step"]))
+    assert config.text is not None
     return build(config, params, Compute(), from_folder(CHECKPOINT, config.text.context))
 
 
@@ -62,7 +63,7 @@ def config_of(params: dict[str, Any], step: int) -> ClipConfig:
             context=len(text["positional_embedding"]), vocab_size=len(text["token_embedding"]), **_tower(text, embed)
         ),
         preprocess=PreprocessConfig(
-            size=size, mean=(MEAN,) * 3, std=(STD,) * 3, interpolation="bicubic", resize_mode="shortest"
+            size=size, mean=(MEAN, MEAN, MEAN), std=(STD, STD, STD), interpolation="bicubic", resize_mode="shortest"
         ),
     )
 

@@ -27,7 +27,7 @@ _PER_TASK = 256
 class Request:
     """What to draw; `pixels` is the height and width of an image."""
 
-    split: str
+    split: scenes.Split
     n_scenes: int
     pixels: int
     n_captions: int
@@ -77,7 +77,8 @@ def _draw(out: Path, request: Request) -> None:
     tasks = [(out, request, start) for start in range(0, n, _PER_TASK)]
     with get_context("fork").Pool(len(os.sched_getaffinity(0))) as pool:
         labels = pool.starmap(_draw_some, tasks, chunksize=1)
-    np.savez(out / "labels.npz", **{name: np.concatenate([part[name] for part in labels]) for name in labels[0]})
+    joined: dict[str, Any] = {name: np.concatenate([part[name] for part in labels]) for name in labels[0]}
+    np.savez(out / "labels.npz", **joined)
     (out / "complete.json").write_text(json.dumps(_expected(request)))
 
 
@@ -93,7 +94,7 @@ def _draw_some(out: Path, request: Request, start: int) -> dict[str, np.ndarray]
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("split", choices=("train", "validation", "test"))
     parser.add_argument("n_scenes", type=int)

@@ -1,5 +1,7 @@
 """How the scenes' CLIP learns: augmentation, the contrastive loss, the optimizer, and which scenes share a batch."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -55,7 +57,8 @@ def optimizer(preset: Preset, names: list[str]) -> optax.GradientTransformation:
     """Muon for the blocks' matrices, Adam for the rest, both at one learning rate (updates of equal size, root mean
     square); steps are dear on two cores, and Muon needs fewer of them than Adam alone."""
     decayed = {name: name.rsplit(".", 1)[-1] in DECAYED for name in names}
-    matrices = {name: MATRICES.get(name.partition("blocks.")[2]) for name in names}
+    # optax annotates a tree of these with the type of its leaves.
+    matrices: Any = {name: MATRICES.get(name.partition("blocks.")[2]) for name in names}
     return optax.chain(
         optax.clip_by_global_norm(1.0),
         optax.contrib.muon(

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from scenes_data import CONTEXT
 
-from jaxclip.config import ClipConfig, PreprocessConfig, TextConfig, VisionConfig
+from jaxclip.config import ClipConfig, DType, PreprocessConfig, TextConfig, VisionConfig
 
 MEAN = STD = 0.5
 
@@ -33,7 +33,7 @@ class Preset:
     warmup: int = 500
     shift: int = 3
     steps: int = 12000
-    dtype: str = "bfloat16"
+    dtype: DType = "bfloat16"
 
 
 # fmt: off
@@ -64,6 +64,6 @@ def clip_config(preset: Preset, vocab_size: int) -> ClipConfig:
             mlp_dim=4 * preset.text_width, embed_dim=preset.embed, activation="gelu",
         ),
         preprocess=PreprocessConfig(
-            size=size, mean=(MEAN,) * 3, std=(STD,) * 3, interpolation="bicubic", resize_mode="shortest"
+            size=size, mean=(MEAN, MEAN, MEAN), std=(STD, STD, STD), interpolation="bicubic", resize_mode="shortest"
         ),
     )  # fmt: skip

@@ -57,7 +57,7 @@ def story(model: str, out: Path, n_test: int, n_validation: int) -> dict:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--model", default="scenes")
     parser.add_argument("--out", type=Path, default=Path("scenes_story"))
     parser.add_argument("--n-test", type=int, default=1200)

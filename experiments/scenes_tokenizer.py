@@ -58,7 +58,7 @@ def save(tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("out", type=Path, help="folder to write the tokenizer's files into")
     save(learn(), parser.parse_args().out)
 

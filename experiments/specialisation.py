@@ -137,7 +137,7 @@ def few_colours(path: Path) -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("checkpoints", type=Path, nargs="+", help="folders of train_scenes.py's checkpoints")
     parser.add_argument("--out", type=Path, default=Path("specialisation"))
     parser.add_argument("--images", type=int, default=1000, help="held-out scenes")

@@ -42,6 +42,7 @@ from scenes_learning import SHARED, augment, contrastive_loss, hard_batches, lea
 from scenes_presets import PRESETS, Preset, clip_config
 
 from jaxclip.config import ClipConfig, Compute
+from jaxclip.data.scenes import Split
 from jaxclip.text import TextTransformer
 from jaxclip.vision import VisionTransformer
 
@@ -52,6 +53,7 @@ class Towers:
     """Both towers as a function of a flat dict of parameters, named as in `jaxclip.params`."""
 
     def __init__(self, config: ClipConfig, compute: Compute):
+        assert config.text is not None
         self.template = {
             "vision": VisionTransformer(config.vision, nnx.Rngs(0), compute),
             "text": TextTransformer(config.text, nnx.Rngs(1), compute),
@@ -100,7 +102,11 @@ def say(*parts: object) -> None:
 
 def load_data(folder: Path, preset: Preset, seed: int) -> dict[str, dict[str, Any]]:
     """Drawn in processes of their own: forking one that holds an accelerator is not safe."""
-    sizes = {"train": preset.n_shards * preset.shard, "validation": preset.n_held_out, "test": preset.n_held_out}
+    sizes: dict[Split, int] = {
+        "train": preset.n_shards * preset.shard,
+        "validation": preset.n_held_out,
+        "test": preset.n_held_out,
+    }
     loaded = {}
     for split, n in sizes.items():
         request = Request(split, n, preset.pixels, preset.n_captions, seed)
@@ -209,7 +215,7 @@ def write(out: Path, config: ClipConfig, preset: Preset, state: dict, results: d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--preset", choices=PRESETS, default="gpu")
     parser.add_argument("--data", type=Path, help="where the drawn scenes are kept (default: OUT/data)")

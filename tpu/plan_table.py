@@ -15,12 +15,12 @@ from collections import Counter
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from jaxclip.convert.configs import openclip_towers
-from jaxclip.convert.registry import model_cfg, model_names
-from jaxclip.convert.tensors import CheckpointError
-from jaxclip.planner import Plan, ask, python_with_libtpu
+from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.registry import model_cfg, model_names  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.tensors import CheckpointError  # pyright: ignore[reportMissingImports]
+from jaxclip.planner import Chip, Plan, ask, python_with_libtpu
 from jaxclip.report.plan import size
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -67,9 +67,9 @@ def parse() -> argparse.Namespace:
 
 
 def planned(slice_: str, options: argparse.Namespace) -> Plan:
-    chip, topology = slice_.split(":")
+    chip, topology = slice_.split(":")  # Plan says what a chip may be.
     return Plan(
-        chip=chip, topology=topology, batch=options.batch, detail=options.detail, dtype=options.dtype,
+        chip=cast(Chip, chip), topology=topology, batch=options.batch, detail=options.detail, dtype=options.dtype,
         largest=options.largest, effort=options.effort,
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxclip import cluster, sharding
-from jaxclip.config import Compute, VisionConfig
+from jaxclip.config import Compute, DType, VisionConfig
 from jaxclip.heads import head_state
 from jaxclip.moments import Moments
 from jaxclip.shard_moments import summed
@@ -80,7 +80,7 @@ def sums(mesh: Mesh) -> dict[str, bool]:
     for dtype in ("float32", "bfloat16"):
         tower, images = model(mesh, dtype)
 
-        def errors(tower: nnx.Module, images: jax.Array) -> jax.Array:
+        def errors(tower: VisionTransformer, images: jax.Array) -> jax.Array:
             passes = [tower(images, detail=detail) for detail in ("full", "head", "token", "layer")]
             apart = [jnp.linalg.norm(parts.total() - embedding, axis=-1) for embedding, parts in passes]
             return jnp.stack([(d / jnp.linalg.norm(z, axis=-1)).max() for d, (z, _) in zip(apart, passes, strict=True)])
@@ -94,7 +94,7 @@ def moments(mesh: Mesh) -> bool:
     tower, images = model(mesh, "float32")
     parts = mesh.shape[sharding.DATA]
 
-    def both(tower: nnx.Module, images: jax.Array) -> tuple[Moments, jax.Array]:
+    def both(tower: VisionTransformer, images: jax.Array) -> tuple[Moments, jax.Array]:
         samples = head_state(tower, images).heads[:, -1, 0]
         return summed(jax.vmap(Moments.of)(samples.reshape(parts, -1, samples.shape[-1]))), samples
 
@@ -105,12 +105,12 @@ def moments(mesh: Mesh) -> bool:
 
 
 @partial(jax.jit, static_argnames="dtype")
-def weights(dtype: str) -> VisionTransformer:
+def weights(dtype: DType) -> VisionTransformer:
     tower = VisionTransformer(CONFIG, nnx.Rngs(0), Compute(dtype=dtype))
     return jax.tree.map(lambda x: x.astype(dtype), tower)
 
 
-def model(mesh: Mesh, dtype: str) -> tuple[nnx.Module, jax.Array]:
+def model(mesh: Mesh, dtype: DType) -> tuple[nnx.Module, jax.Array]:
     """A small tower and images, placed."""
     images = np.random.default_rng(0).standard_normal((4 * mesh.shape[sharding.DATA], *CONFIG.image_size, 3))
     # By way of the host: an array that one process holds cannot be placed on the devices of others.

@@ -78,7 +78,7 @@ S = TypeVar("S", bound=Setting)
 
 
 def main(
-    script: str, doc: str, real: S, scenes: S, measure: Callable[[S, str, Path], Values], arguments: Any = None
+    script: str, doc: str | None, real: S, scenes: S, measure: Callable[[S, str, Path], Values], arguments: Any = None
 ) -> dict[str, Values]:
     """Measure every model of the setting, write OUT/SCRIPT/results.json, and print ours beside the paper's.
 
@@ -151,7 +151,7 @@ def curves(
     """Accuracies in per cent over a number, one line a name; dotted levels to compare with."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
-    colours = matplotlib.colormaps["tab10"].colors
+    colours = matplotlib.color_sequences["tab10"]
     for colour, (name, values) in zip(colours, lines.items(), strict=False):
         axis.plot(x[: len(values)], values, ".-", color=colour, label=name)
     for name, value in (levels or {}).items():

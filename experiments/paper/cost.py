@@ -19,8 +19,8 @@ from jaxclip import planner, sharding
 from jaxclip.bank import row_shapes
 from jaxclip.commands.common import resolve
 from jaxclip.config import Compute, VisionConfig
-from jaxclip.convert.configs import openclip_towers
-from jaxclip.convert.registry import model_cfg, model_names
+from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.registry import model_cfg, model_names  # pyright: ignore[reportMissingImports]
 from jaxclip.hlo import work
 from jaxclip.report.tables import print_numbers
 from jaxclip.vision import VisionTransformer
@@ -31,9 +31,10 @@ def of_pass(config: VisionConfig, n_images: int, batch: int) -> dict[str, float]
     mesh = sharding.make_mesh(1, 1, jax.devices()[:1])
     compiled = planner.lower(config, planner.Plan(batch=batch, detail="pass"), mesh).compile()
     held = compiled.memory_analysis()
+    assert held is not None
     step = held.argument_size_in_bytes + held.temp_size_in_bytes
     row = sum(4 * prod(shape) for shape in row_shapes(config).values())
-    return {"step_bytes": step, "bank_bytes": row * n_images, "flops": work(compiled.as_text()).flops / batch}
+    return {"step_bytes": step, "bank_bytes": row * n_images, "flops": work(compiled.as_text() or "").flops / batch}
 
 
 def rate(config: VisionConfig, flops: float, batch: int = 8, repeats: int = 3) -> float:
