@@ -21,7 +21,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from .config import ClipConfig
-from .drafts import MANIFEST, appears_whole, check_space, inventory, read_json, unchanged, write_json
+from .drafts import MANIFEST, appears_whole, check_files, check_space, inventory, read_json, write_json
 from .params import flatten, shapes, unflatten
 from .tokenizer import ClipTokenizer, MissingTokenizer, Tokenizer, from_folder
 
@@ -139,12 +139,12 @@ def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtyp
         raise ValueError(
             f"{folder} has format {manifest.get('format')!r}; this version reads {FORMAT}. Convert it again."
         )
-    with unchanged(folder, manifest):
-        config, tokenizer = _described(folder)
-        params = _read_weights(folder / WEIGHTS, shardings or {}, dtype)
-        _check_params(config, {path: tuple(leaf.shape) for path, leaf in flatten(params)})
-        provenance = read_json(folder / PROVENANCE)
-    return Checkpoint(config, params, tokenizer, provenance)
+    # First, though hashing could go on beside reading: damaged weights that reach Orbax leave its threads behind.
+    check_files(folder, manifest)
+    config, tokenizer = _described(folder)
+    params = _read_weights(folder / WEIGHTS, shardings or {}, dtype)
+    _check_params(config, {path: tuple(leaf.shape) for path, leaf in flatten(params)})
+    return Checkpoint(config, params, tokenizer, read_json(folder / PROVENANCE))
 
 
 def _described(folder: Path) -> tuple[ClipConfig, TokenizerSource]:

@@ -6,7 +6,6 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import mkdtemp
@@ -122,12 +121,11 @@ def inventory(folder: Path) -> dict[str, dict[str, Any]]:
     }
 
 
-@contextmanager
-def unchanged(folder: Path, manifest: Mapping[str, Any]) -> Iterator[None]:
-    """Every byte of a folder is compared with its manifest while the body reads it: sizes first, then the contents.
+def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Compare every byte of a folder with its manifest, before any of them is believed: sizes first, then contents.
 
     Raises:
-      ValueError: a file is missing or is not what it was, by name; in place of what the body may have made of it.
+      ValueError: a file is missing or is not what it was, by name.
     """
     files = manifest.get("files")
     if not isinstance(files, dict) or not all(_is_entry(name, said) for name, said in files.items()):
@@ -137,13 +135,8 @@ def unchanged(folder: Path, manifest: Mapping[str, Any]) -> Iterator[None]:
             raise ValueError(f"{folder} lacks {name}, which its manifest names; convert it again.")
         if (folder / name).stat().st_size != said["bytes"]:
             raise ValueError(_another(folder, name))
-    with ThreadPoolExecutor(1) as thread:
-        found = thread.submit(changed, folder, {name: said["sha256"] for name, said in files.items()})
-        try:
-            yield
-        finally:
-            if wrong := list(found.result()):
-                raise ValueError(_another(folder, wrong[0]))
+    for name in changed(folder, {name: said["sha256"] for name, said in files.items()}):
+        raise ValueError(_another(folder, name))
 
 
 def _is_entry(name: str, said: Any) -> bool:
