@@ -91,7 +91,8 @@ def setting(results: dict[str, Any]) -> str:
 
 def growth(results: dict[str, Any]) -> str:
     """One row a case: the sizes, and the exponent of the power law through them; and the plot, where there is one."""
-    cases = {name: case for name, case in results.get("growth", {}).items() if "exponent" in case}
+    found = results.get("growth", {})
+    cases = {name: case for name, case in found.items() if isinstance(case, dict) and "exponent" in case}
     if not cases:
         return "Not measured yet."
     rows = ["| cost against | sizes | seconds | exponent |", "|---|---|---|---|"]

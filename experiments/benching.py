@@ -65,7 +65,9 @@ def measure(name: str, options: argparse.Namespace, parts: dict[str, Callable[[a
     """Run the parts, show each, and write all of them as one JSON file."""
     out = options.out or RESULTS / f"{name}.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    results = machine() | {"options": {key: plain(value) for key, value in vars(options).items() if key != "out"}}
+    # Where things lie on this machine is no part of a result.
+    kept = {key: plain(value) for key, value in vars(options).items() if not isinstance(value, Path) and key != "out"}
+    results = machine() | {"options": kept}
     for part, run in parts.items():
         results[part] = run(options)
         show(part, results[part])
