@@ -119,7 +119,8 @@ def draw(steps: list[int], shares: dict[str, np.ndarray], known: dict[str, list[
             label = f"layer {layer}" if head == 0 else None
             panel.plot(steps, values[:, layer, head], color=colours[layer], linewidth=wide, marker=".", label=label)
         panel.plot(steps, known[factor], "k--", linewidth=1, label="zero-shot accuracy")
-        panel.set(title=f"{factor} (head {best[0]}.{best[1]})", ylim=(0, 1))
+        panel.set(ylim=(0, 1))
+        panel.set_title(f"{factor} (head {best[0]}.{best[1]})", fontsize="medium")
     for panel in panels[len(shares) :]:
         panel.set_axis_off()
     figure.supxlabel("training step")
