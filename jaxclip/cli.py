@@ -111,7 +111,7 @@ def _run(words: list[str], debug: bool) -> tuple[int, dict[str, Any] | None]:
             raise
         say("jaxclip: interrupted")
         return 130, None
-    except Exception as error:
+    except Exception as error:  # a fault of ours too is told in one line
         if debug:
             raise
         known = isinstance(error, ValueError | OSError | ImportError)

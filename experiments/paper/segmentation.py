@@ -8,8 +8,8 @@ attention, rollout, Grad-CAM, LRP, partial LRP, transformer attribution and the 
 
 Reads: gtsegs_ijcv.mat (needs h5py: pip install 'jaxclip[segmentation]'), OpenCLIP models by name. Classes are
 ImageNet's 1,000 in WordNet's words, or a file with --classes.
-Takes: for every picture a forward pass and, for some baselines, a backward one: about six times the pass that `--cost`
-tells, in the same memory times two; nothing is kept on disk.
+Takes: for every picture a forward pass a method and, for some baselines, a backward one, so several times the pass that
+`--cost` tells, and more memory than it; how much was not measured. Nothing is kept on disk.
 """
 
 import sys
