@@ -1,23 +1,20 @@
 """The command line: arguments in, library calls, files out. Commands stand in the order one would use them."""
 
-import contextlib
 import json
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
-
-from tyro.conf import Positional, arg
+from typing import Any
 
 from jaxclip import __version__
 from jaxclip.commands.ablate import Ablate
+from jaxclip.commands.candidates import complete
 from jaxclip.commands.common import Failed, say
+from jaxclip.commands.completion import Completion
 from jaxclip.commands.debias import Debias
 from jaxclip.commands.demo import Demo
 from jaxclip.commands.heatmap import Heatmap
 from jaxclip.commands.model import Convert, Decompose, Verify
-from jaxclip.commands.optional import REGISTRY
 from jaxclip.commands.plan import Plan
 from jaxclip.commands.report import Report
 from jaxclip.commands.retrieve import Retrieve
@@ -25,32 +22,6 @@ from jaxclip.commands.run import Run
 from jaxclip.commands.segment import Segment
 from jaxclip.commands.textspan import TextSpan
 from jaxclip.commands.usage import UsageError, closest, parse, summary
-
-
-@dataclass(frozen=True)
-class Completion:
-    """Print a script that completes commands, arguments and choices in your shell.
-
-    jaxclip completion bash > jaxclip_completion.sh
-    source jaxclip_completion.sh
-    """
-
-    shell: Positional[Annotated[Literal["bash", "zsh", "fish"], arg(metavar="{bash,zsh,fish}")]]
-    """Yours. To keep it: ~/.local/share/bash-completion/completions/jaxclip for bash,
-    ~/.config/fish/completions/jaxclip.fish for fish, a file _jaxclip in a folder of $fpath for zsh."""
-
-    def run(self) -> dict[str, Any] | None:
-        import tyro
-
-        with contextlib.suppress(SystemExit):  # tyro prints the script and leaves
-            tyro.extras.subcommand_cli_from_dict(
-                COMMANDS,
-                prog="jaxclip",
-                args=["--tyro-print-completion", self.shell],
-                registry=REGISTRY,
-            )
-        return None
-
 
 GROUPS: dict[str, dict[str, Any]] = {
     "a model": {"convert": Convert, "verify": Verify},
@@ -79,18 +50,50 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Before NumPy is imported: LAPACK's threads wait for each other by spinning, and on cores that others use too,
     # small decompositions then take seconds where one thread takes milliseconds.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        try:
+            status = _main(list(sys.argv[1:] if arguments is None else arguments))
+        finally:
+            print(end="", flush=True)
+    except BrokenPipeError as error:
+        if not _unheard():
+            _complain(error)
+        status = 1
+    sys.exit(status)
+
+
+def _main(words: list[str]) -> int:
+    if words[:1] == ["--complete"]:  # a shell asks, see commands/completion.py
+        print(_offered(words[1:]))
+        return 0
     debug, as_json = (flag in words and not words.remove(flag) for flag in ("--debug", "--json"))
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
-        sys.exit(0)
+        return 0
     if words[0] in ("-V", "--version"):
         print(f"jaxclip {__version__}")
-        sys.exit(0)
+        return 0
     status, result = _run(words, debug)
     if as_json and result is not None:
         print(json.dumps(result, indent=1))
-    sys.exit(status)
+    return status
+
+
+def _unheard() -> bool:
+    """Whether who read our output has seen enough, as `head` has; what is still to be said then goes nowhere."""
+    closed = False
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except BrokenPipeError:  # what is left in the buffer, which Python would complain of when it ends
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            closed = True
+    return closed
+
+
+def _offered(words: list[str]) -> str:
+    found = complete(words, COMMANDS)
+    return "files" if found is None else "\n".join(["words", *(f"{name}\t{says}" for name, says in found.items())])
 
 
 def _run(words: list[str], debug: bool) -> tuple[int, dict[str, Any] | None]:
@@ -106,6 +109,8 @@ def _run(words: list[str], debug: bool) -> tuple[int, dict[str, Any] | None]:
     except UsageError as error:
         _complain(error)
         return 2, None
+    except BrokenPipeError:
+        raise
     except KeyboardInterrupt:
         if debug:
             raise

@@ -1,16 +1,12 @@
-"""The command line in a shell: plain in a pipe, progress in a terminal, completion."""
+"""The command line in a shell: plain in a pipe, progress in a terminal."""
 
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 
 import pytest
-from command import status as run
-
-from jaxclip.cli import COMMANDS
 
 PROGRESS = """
 from jaxclip.report.progress import bar
@@ -55,37 +51,3 @@ def test_in_a_terminal_progress_is_drawn_in_colours_if_wanted(term, no_color, dr
     assert done.returncode == 0
     assert ("work: second" in said) == drawn
     assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]", said)) == coloured
-
-
-@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
-@pytest.mark.parametrize(
-    ("words", "completed"),
-    [
-        (["he"], {"heatmap"}),
-        (["run", "scenes", "scenes", "--bank-d"], {"--bank-dtype"}),
-        (["heatmap", "--dtype", "b"], {"bfloat16"}),
-        (["run", "--kind", "c"], {"classes", "cub", "cifar"}),
-        (["completion", "--h"], {"--help"}),
-    ],
-)
-def test_bash_completes(tmp_path, capsys, words, completed):
-    assert run("completion", "bash") == 0
-    script = tmp_path / "completion.sh"
-    script.write_text(capsys.readouterr().out)
-    typed = ["jaxclip", *words]
-    ask = f"""
-source {script}
-COMP_WORDS=({" ".join(typed)}); COMP_CWORD={len(words)}; COMP_LINE="{" ".join(typed)}"; COMP_POINT=${{#COMP_LINE}}
-read -r -a registered <<< "$(complete -p jaxclip)"
-"${{registered[2]}}"
-printf '%s\\n' "${{COMPREPLY[@]}}"
-"""
-    done = subprocess.run(["bash", "-c", ask], capture_output=True, text=True, timeout=60, check=False)
-    assert set(done.stdout.split()) == completed, done.stderr
-
-
-@pytest.mark.parametrize("shell", ["zsh", "fish"])
-def test_other_shells_get_a_script_that_names_every_command(capsys, shell):
-    assert run("completion", shell) == 0
-    script = capsys.readouterr().out
-    assert all(command in script for command in COMMANDS)

@@ -31,6 +31,7 @@ def test_help_version_completion_and_usage_errors_import_nothing_heavy():
 import contextlib, io, sys
 from jaxclip.cli import main
 asked = [["--help"], ["--version"], ["completion", "bash"], ["run", "--kind", "x"], ["ablat"]]
+asked += [["--complete", "run", ""]]
 for words in asked + [[name, "--help"] for name in {list(COMMANDS)}]:
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         with contextlib.suppress(SystemExit):
