@@ -12,6 +12,8 @@ changes nothing. Any zarr 3 reader opens the folder; paths stand in images.jsonl
 Every block and piece carries its own checksum (CRC-32C), which is compared whenever it is read.
 """
 
+import errno
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -32,6 +34,8 @@ LOST = -2
 BankDtype = Literal["float32", "float16"]
 HELD_BYTES, MOST_ROWS = 2**26, 1024
 """About what waits in memory of the largest array, on all hosts together, and so what its files of a group hold."""
+
+_CODES = {os.strerror(code): code for code in errno.errorcode}
 
 
 def row_shapes(config: VisionConfig) -> dict[str, tuple[int, ...]]:
@@ -226,17 +230,23 @@ class Bank:
 
 @contextmanager
 def _named(path: Path) -> Iterator[None]:
-    """What tensorstore says of a file that is not what was written, in a sentence that names it."""
+    """What tensorstore says of a file, in a sentence that names it.
+
+    Raises:
+      OSError: the system refused; tensorstore has its words, and a ValueError for that too.
+      ValueError: the file is not what was written.
+    """
     try:
         yield
     except ValueError as error:
         # DATA_LOSS: Error reading shard entry .. in local file "..": Digest mismatch, .. [its own notes]
+        # UNKNOWN: Error writing local file "..": Failed writing: ..: Input/output error [its own notes]
         said = str(error).split(" [")[0]
-        file = re.search(r'local file "([^"]+)"', said)
-        reason = said.rsplit('": ', 1)[-1]
-        raise ValueError(
-            f"{file[1] if file else path} is damaged ({reason}); delete the run and make it again."
-        ) from error
+        found = re.search(r'local file "([^"]+)"', said)
+        file, reason = found[1] if found else str(path), said.rsplit('": ', 1)[-1]
+        if code := _CODES.get(reason.rsplit(": ", 1)[-1]):
+            raise OSError(code, os.strerror(code), file) from error
+        raise ValueError(f"{file} is damaged ({reason}); delete the run and make it again.") from error
 
 
 def _cut_short(path: Path, lost: int) -> str:
@@ -275,4 +285,5 @@ def _create(path: Path, shape: tuple[int, ...], dtype: str, block: int) -> None:
         "fill_value": {"bool": False, "int32": LOST}.get(dtype, "NaN"),
     }  # fmt: skip
     kvstore = {"driver": "file", "path": str(path)}
-    ts.open({"driver": "zarr3", "kvstore": kvstore, "metadata": metadata}, create=True, open=True).result()
+    with _named(path):
+        ts.open({"driver": "zarr3", "kvstore": kvstore, "metadata": metadata}, create=True, open=True).result()

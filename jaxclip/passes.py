@@ -157,8 +157,8 @@ def run_pass(
         described["order"] = {"parts": order.parts, "steps": order.steps}
         hosts.agree(model=described["model"]["hash"], data=described["data"]["fingerprint"], out=str(out),
                     options=described["options"])  # fmt: skip
-        hosts.once(lambda: held.enter_context(claimed(out)))
         held.enter_context(explained(out))
+        hosts.once(lambda: held.enter_context(claimed(out)))
         hosts.once(lambda: settle(out, described, clip))
         hosts.check_shared(out / LOCK)
         loop = _Pass(clip, source, out, options, order, share, mesh)
