@@ -9,8 +9,11 @@
 A folder is written under another name beside its place and renamed when its manifest is on disk.
 """
 
+import logging
 import shutil
-from collections.abc import Mapping
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -106,7 +109,7 @@ def save(
     _check_params(config, {path: tuple(np.shape(leaf)) for path, leaf in leaves.items()})
     folder.parent.mkdir(parents=True, exist_ok=True)
     check_space(folder.parent, sum(leaf.nbytes for leaf in leaves.values()))
-    with appears_whole(folder) as draft:
+    with _raised_only(), appears_whole(folder) as draft:
         _write_weights(draft / WEIGHTS, leaves)
         if consume and isinstance(params, dict):
             params.clear()
@@ -212,6 +215,23 @@ def _write_weights(folder: Path, leaves: Mapping[str, Any]) -> None:
     handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True, use_compression=False)
     with ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(folder, args=ocp.args.PyTreeSave({path: _on_host(leaf) for path, leaf in leaves.items()}))
+
+
+@contextmanager
+def _raised_only() -> Iterator[None]:
+    """Orbax logs an error of its threads that it raises as well; then tensorstore and asyncio complain that nobody
+    waits for the other writes any more."""
+    loggers, hook = [logging.getLogger(name) for name in ("absl", "asyncio")], sys.unraisablehook
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    sys.unraisablehook = lambda unraisable: None
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 def _on_host(leaf: Any) -> Any:

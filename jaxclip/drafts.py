@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
@@ -15,6 +15,8 @@ from jaxclip.checksums import changed, checksums
 from jaxclip.strict_json import parse_json
 
 MANIFEST = "manifest.json"
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETDOWN, errno.EROFS)
 SPARE = 64 * 2**20  # bytes of disk that a save needs beside what it counted
 
 
@@ -23,7 +25,7 @@ def appears_whole(folder: Path) -> Iterator[Path]:
     """A draft beside `folder` that takes its place on success and vanishes on any failure.
 
     Raises:
-      OSError: the disk filled up, in one sentence; any other error of the body as it is.
+      OSError: the disk is full or fails, in one sentence; any other error of the body as it is.
     """
     draft = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".draft", dir=folder.parent))
     try:
@@ -33,30 +35,41 @@ def appears_whole(folder: Path) -> Iterator[Path]:
         _replace(draft, folder)
     except BaseException as error:
         _remove(draft)
-        if is_full(error):
+        if fault := disk_fault(error):
+            code, what, remedy = fault
             raise OSError(
-                errno.ENOSPC,
-                f"the disk filled up while {folder.name} was written and nothing was left behind; free some space and "
-                f"run it again",
+                code, f"{what} while {folder.name} was written and nothing was left behind; {remedy}run it again",
                 str(folder),
-            ) from error
+            ) from error  # fmt: skip
         raise
 
 
 def _replace(draft: Path, folder: Path) -> None:
-    if not folder.exists():
+    old = None
+    if folder.exists():
+        old = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".old", dir=folder.parent)) / folder.name
+    try:
+        if old:
+            folder.rename(old)
         draft.rename(folder)
-    else:
-        old = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".old", dir=folder.parent))
-        folder.rename(old / folder.name)
-        try:
-            draft.rename(folder)
-        except OSError:
-            (old / folder.name).rename(folder)
-            raise
-        finally:
-            shutil.rmtree(old, ignore_errors=True)
-    _sync_folder(folder.parent)
+        _sync_folder(folder.parent)
+    except OSError:
+        _back(draft, folder, old)
+        raise
+    if old:
+        shutil.rmtree(old.parent, ignore_errors=True)
+
+
+def _back(draft: Path, folder: Path, old: Path | None) -> None:
+    """Everything under the name it had before. What a failing disk does not let back stays where it is."""
+    with suppress(OSError):
+        if not draft.exists():
+            folder.rename(draft)
+        if old and old.exists():
+            old.rename(folder)
+    if old:
+        with suppress(OSError):
+            old.parent.rmdir()
 
 
 def _remove(draft: Path) -> None:
@@ -74,11 +87,19 @@ def _remove(draft: Path) -> None:
         time.sleep(0.05)
 
 
-def is_full(error: BaseException) -> bool:
-    """Orbax and tensorstore report a full disk in their own error types, with the system's words inside."""
-    full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-    words = tuple(os.strerror(code).lower() for code in full)
-    return getattr(error, "errno", None) in full or any(word in str(error).lower() for word in words)
+def disk_fault(error: BaseException) -> tuple[int, str, str] | None:
+    """Its code, what happened and what to do first, if a full or failing disk is behind an error.
+
+    Orbax and tensorstore have their own types of error, with the system's words inside.
+    """
+    code, said = getattr(error, "errno", None), str(error).lower()
+    if code not in (*FULL, *FAILING):
+        code = next((code for code in (*FULL, *FAILING) if os.strerror(code).lower() in said), None)
+    if code is None:
+        return None
+    if code in FULL:
+        return errno.ENOSPC, "the disk filled up", "free some space and "
+    return code, f"the disk or network failed ({os.strerror(code)})", ""
 
 
 def check_space(parent: Path, needed: int) -> None:

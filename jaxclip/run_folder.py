@@ -20,7 +20,7 @@ from jaxclip.checksums import changed, checksums
 from jaxclip.clip import Clip
 from jaxclip.config import ClipConfig
 from jaxclip.data.source import Source
-from jaxclip.drafts import is_full
+from jaxclip.drafts import disk_fault
 from jaxclip.heads import head_matrices
 from jaxclip.params import flatten
 from jaxclip.strict_json import parse_json
@@ -28,7 +28,6 @@ from jaxclip.strict_json import parse_json
 FORMAT = 3
 RUN, MATRICES, IMAGES, STATE, BANK, LOCK = "run.json", "matrices.npy", "images.jsonl", "state.npz", "bank", ".lock"
 LINES = "images.part.jsonl"
-FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETDOWN, errno.EROFS)
 LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow")
 
 
@@ -109,16 +108,11 @@ def explained(folder: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        full, code = is_full(error), getattr(error, "errno", None)
-        if not full and code not in FAILING:
+        if not (fault := disk_fault(error)):
             raise
-        said = "the disk filled up" if full else f"the disk or network failed ({os.strerror(code or 0)})"
-        remedy = "free some space and run" if full else "run"
-        raise OSError(
-            errno.ENOSPC if full else code,
-            f"{said} and what was done so far is kept; {remedy} the same command again",
-            str(folder),
-        ) from error
+        code, what, remedy = fault
+        said = f"{what} and what was done so far is kept; {remedy}run the same command again"
+        raise OSError(code, said, str(folder)) from error
 
 
 @contextmanager

@@ -160,7 +160,7 @@ def test_a_rename_that_fails_puts_the_old_one_back(tiny, tmp_path, monkeypatch):
         return rename(self, target)
 
     monkeypatch.setattr(Path, "rename", refuse_drafts)
-    with pytest.raises(OSError, match="input/output error"):
+    with pytest.raises(OSError, match=r"failed \(Input/output error\) while out was written .*; run it again"):
         save(out, config, params, overwrite=True)
     assert_same(checkpoint.load(out).params, params)
     assert leftovers(tmp_path) == []

@@ -15,6 +15,7 @@ import small_pass
 from test_faults import assert_whole_as_far_as_it_is
 
 import jaxclip
+from jaxclip.drafts import inventory
 
 HERE = Path(__file__).parent
 KEPT = "and what was done so far is kept; {}run the same command again: '{}'"
@@ -84,12 +85,12 @@ TRIES = [1, pytest.param(25, marks=pytest.mark.nightly)]
 @pytest.mark.parametrize("where", ["", "bank"])
 @pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
 def test_any_operation_may_fail(shim, pictures, whole, operations, tmp_path, code, where, tries):
-    """One operation does, or that one and all that follow; then the disk is mended and the same command goes on."""
+    """On a disk of short writes one operation does, or that and all that follow; mended, the same command goes on."""
     n = sum(where in path for _, path in operations)
     for at in np.random.default_rng().integers(1, n + 1, tries):
         out = tmp_path / f"run{at}"
         stays = {"stays": 1} if at % 2 else {}
-        status, said = below_shim(shim, out / where, pass_of(pictures, out), at=at, errno=code, **stays)
+        status, said = below_shim(shim, out / where, pass_of(pictures, out), short=1, at=at, errno=code, **stays)
         if status == 0:  # what failed was the removal of something that is not needed
             small_pass.assert_same(out, whole.folder)
             continue
@@ -101,3 +102,21 @@ def test_any_operation_may_fail(shim, pictures, whole, operations, tmp_path, cod
         assert_whole_as_far_as_it_is(out, whole)
         assert command.status(*pass_of(pictures, out)) == 0, at
         small_pass.assert_same(out, whole.folder)
+
+
+@pytest.mark.parametrize("tries", TRIES)
+def test_a_conversion_is_the_new_one_or_the_one_before(shim, tmp_path, tries):
+    """Nothing lies beside it either, and Orbax's threads do not talk over the one line."""
+    place = tmp_path / "place"
+    assert command.status("convert", HERE / "golden", place / "model") == 0
+    before, arguments = inventory(place / "model"), ["convert", HERE / "golden", place / "model", "--overwrite"]
+    assert below_shim(shim, tmp_path, arguments, log=tmp_path / "log")[0] == 0
+    n = len((tmp_path / "log").read_text().splitlines())
+    for at in np.random.default_rng().integers(1, n + 1, tries):
+        status, said = below_shim(shim, tmp_path, arguments, at=at, errno=errno.EIO)
+        assert jaxclip.load(place / "model").config.name
+        assert [path.name for path in place.iterdir()] == ["model"]
+        if status != 0:
+            assert said.endswith(f"nothing was left behind; run it again: '{place / 'model'}'"), (at, said)
+            assert "\n" not in said
+            assert inventory(place / "model").keys() == before.keys()
