@@ -53,12 +53,5 @@ def step(
         return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, part))
 
     state = HeadState(**{name: pin(getattr(state, name), spec(axes)) for name, axes in STATE_AXES.items()})
-    added = {}
-    for kind, own in moments.items():
-        if kind in labels:
-            # Image by image, so every device has to see every image: of each only what a pass keeps, not its pixels.
-            whole = jax.tree.map(lambda x: pin(x, spec("")), (state, jnp.asarray(weights), jnp.asarray(labels[kind])))
-            added[kind] = own.add_by(*whole)
-        else:
-            added[kind] = add_sharded(own, state, weights, mesh)
+    added = {kind: add_sharded(own, state, weights, mesh, labels.get(kind)) for kind, own in moments.items()}
     return jax.tree.map(pin, added, moment_specs(added)), state, norm

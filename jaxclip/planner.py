@@ -63,6 +63,7 @@ class Plan:
       model: devices that share one copy of the weights; the others each have their own part of the batch.
       dtype: weights and activations are multiplied in.
       precision: of float32 products.
+      values: of a label, each with moments of its own besides those of all images (`PassOptions.by`); of a pass only.
       largest: look for the largest batch that fits as well.
       effort: of the compiler.
     """
@@ -74,6 +75,7 @@ class Plan:
     model: int = 1
     dtype: Any = "float32"
     precision: Any = "highest"
+    values: int = 0
     largest: bool = True
     effort: Effort = "full"
 
@@ -83,6 +85,8 @@ class Plan:
                 raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}; got {getattr(self, name)!r}.")
         if self.batch < 1 or self.model < 1:
             raise ValueError(f"batch and model must be at least 1; got {self.batch} and {self.model}.")
+        if self.values < 0 or (self.values and self.detail != "pass"):
+            raise ValueError(f"values are counted by a pass; got values={self.values} with detail={self.detail!r}.")
         axes = self.topology.split("x")
         wanted = 3 if self.chip == "v5p" else 2
         if len(axes) != wanted or not all(axis.isdigit() and int(axis) for axis in axes):
@@ -112,10 +116,12 @@ def lower(config: VisionConfig, plan: Plan, mesh: Mesh) -> jax.stages.Lowered:
         return jax.jit(lambda vision, images: vision.embed(images)).lower(vision, images)
     if plan.detail != "pass":
         return jax.jit(lambda vision, images: vision(images, detail=plan.detail)).lower(vision, images)
-    moments = jax.eval_shape(lambda: {"all": Collected.zero(config)})
+    stacks: dict[str, tuple[int, ...]] = {"all": ()} | ({"label": (plan.values,)} if plan.values else {})
+    moments = jax.eval_shape(lambda: {kind: Collected.zero(config, *stack) for kind, stack in stacks.items()})
     where = jax.tree.map(lambda part: NamedSharding(mesh, part), sharding.moment_specs(moments))
     weights = jax.ShapeDtypeStruct((plan.batch,), jnp.float32, sharding=split)
-    return step.lower(jax.tree.map(shape, moments, where), vision, images, weights, {}, "normalized", mesh)
+    labels = {"label": jax.ShapeDtypeStruct((plan.batch,), jnp.int32, sharding=split)} if plan.values else {}
+    return step.lower(jax.tree.map(shape, moments, where), vision, images, weights, labels, "normalized", mesh)
 
 
 def make(config: VisionConfig, plan: Plan) -> dict[str, Any]:

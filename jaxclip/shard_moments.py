@@ -12,22 +12,29 @@ from dataclasses import fields, replace
 import jax
 import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.collected import Collected
 from jaxclip.heads import HeadState
 from jaxclip.moments import Moments, Pair
-from jaxclip.sharding import DATA, MOMENT_STACKS, STATE_AXES, spec
+from jaxclip.sharding import DATA, STATE_AXES, spec, stack_spec
 
 
-def add_sharded(all_: Collected, state: HeadState, weights: Float[AnyArray, "batch"], mesh: Mesh) -> Collected:
+def add_sharded(
+    all_: Collected,
+    state: HeadState,
+    weights: Float[AnyArray, "batch"],
+    mesh: Mesh,
+    labels: Int[AnyArray, "batch"] | None = None,
+) -> Collected:
     """`all_.add(state, weights)` where the batch is split over the mesh's data axis: equal but for rounding.
 
     Args:
       all_: moments so far, whole on every part of the data axis.
       state: one batch; every device has an equal part of it.
       weights: of its images.
+      labels: with them, `all_.add_by(state, weights, labels)`: every value's moments are summed, present or not.
     """
 
     def cut(x: Array, axes: str) -> Array:
@@ -37,13 +44,19 @@ def add_sharded(all_: Collected, state: HeadState, weights: Float[AnyArray, "bat
 
     state = HeadState(**{name: cut(getattr(state, name), axes) for name, axes in STATE_AXES.items()})
     zero = jax.tree.map(jnp.zeros_like, all_)
-    parts = jax.vmap(zero.add)(state, cut(jnp.asarray(weights), "b"))
+    weights = cut(jnp.asarray(weights), "b")
+    if labels is None:
+        parts = jax.vmap(zero.add)(state, weights)
+    else:
+        parts = jax.vmap(zero.add_by)(state, weights, cut(jnp.asarray(labels), "b"))
     return Collected(**{field.name: _merged(field.name, all_, parts, mesh) for field in fields(Collected)})
 
 
 def _merged(name: str, all_: Collected, parts: Collected, mesh: Mesh) -> Moments:
+    own = stack_spec(name, getattr(all_, name).count.ndim)
+
     def put(x: Array, *front: str) -> Array:
-        where = PartitionSpec(*front, *spec(MOMENT_STACKS[name]))
+        where = PartitionSpec(*front, *own)
         return jax.lax.with_sharding_constraint(x, NamedSharding(mesh, where))
 
     stack = jax.tree.map(lambda x: put(x, DATA), getattr(parts, name))

@@ -164,6 +164,11 @@ def moment_specs(moments: dict[str, Collected]) -> dict[str, Collected]:
 
 
 def _specs(name: str, moments: Any) -> Any:
-    n_stack, own = np.ndim(moments.count), spec(MOMENT_STACKS[name])
-    whole = PartitionSpec(*(None,) * (n_stack - len(own)), *own)
-    return jax.tree.map(lambda leaf: whole, moments)
+    where = stack_spec(name, np.ndim(moments.count))
+    return jax.tree.map(lambda leaf: where, moments)
+
+
+def stack_spec(name: str, n_axes: int) -> PartitionSpec:
+    """Where a stack of a component's moments lies: axes in front of its own, such as a label's values, are whole."""
+    own = spec(MOMENT_STACKS[name])
+    return PartitionSpec(*(None,) * (n_axes - len(own)), *own)

@@ -23,7 +23,7 @@ from jaxclip.text_span import head_bases
 
 DETAILS = ("full", "head", "token", "layer")
 MESHES = {"data": (8, 1), "both": (2, 4)}
-PLAIN = PassOptions(batch=8, bank=True)
+SHARED = PassOptions(batch=8, bank=True, by=("label",))
 BY = PassOptions(batch=8, by=("label",))
 
 
@@ -76,7 +76,7 @@ class Stopped(Exception):
 
 def stop(done, total):
     """In the second step, when the first one is saved."""
-    if done > PLAIN.batch:
+    if done > SHARED.batch:
         raise Stopped
 
 
@@ -94,7 +94,7 @@ def main(model, data, out):
             arrays |= {f"{name}/{detail}/{term}": getattr(terms, term) for term in ("init", "attn", "mlp")}
     np.savez(out / "details.npz", **{name: np.asarray(array) for name, array in arrays.items()})
 
-    run = run_pass(clip, source, out / "data", PLAIN)  # by default every device has its part of the batch
+    run = run_pass(clip, source, out / "data", SHARED)  # by default every device has its part of the batch
     for name, shape in MESHES.items():
         np.savez(out / f"analyses_{name}.npz", **analyses(run, clip, make_mesh(*shape)))
     try:

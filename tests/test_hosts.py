@@ -187,8 +187,9 @@ def test_a_host_that_does_not_see_the_folder(start, tmp_path):
         assert re.search(r"host 1 does not see what host 0 writes to .* on a file system that all hosts share", line)
 
 
-def test_a_signal_saves_and_the_same_command_goes_on(start, model, pictures, one, tmp_path):
-    _, status, said = start(tmp_path / "run", 1, {0: "TERM@3"})
+@pytest.mark.parametrize("name", ["TERM", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("INT", "USR1"))])
+def test_a_signal_saves_and_the_same_command_goes_on(start, model, pictures, one, tmp_path, name):
+    _, status, said = start(tmp_path / "run", 1, {0: f"{name}@3"})
     assert status == [AGAIN]
     assert only_line(said[0]) == "jaxclip: stopped after 12 of 21 images; the same command goes on"
     assert jaxclip.open_run(tmp_path / "run", unfinished=True).state.n_batches == 3

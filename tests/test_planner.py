@@ -215,6 +215,8 @@ def test_a_question_without_an_answer_is_refused_before_anything_runs(tmp_path, 
         ({"chip": "v5p"}, "3 axes, such as 2x2x4"), ({"topology": "4xx"}, "2 axes, such as 4x4"),
         ({"topology": "64x64"}, "at most 256 chips; 64x64 is 4096"),
         ({"batch": 0}, "at least 1"), ({"model": 0}, "at least 1"), ({"chip": "v1"}, "chip must be one of v5e"),
+        ({"values": -1}, "counted by a pass; got values=-1"),
+        ({"values": 2, "detail": "full"}, "got values=2 with detail='full'"),
         ({"detail": "all"}, "detail must be one of pass"), ({"effort": "some"}, "effort must be one of full, quick"),
     ):  # fmt: skip
         with pytest.raises(ValueError, match=message):
@@ -244,15 +246,16 @@ def python():
         )
 
 
-def test_on_a_tpu_slice_only_sums_of_moments_cross_devices(python):
+@pytest.mark.parametrize("values", [0, 3])
+def test_on_a_tpu_slice_only_sums_of_moments_cross_devices(python, values):
     config = towers.vision().config
-    question = planner.Plan(batch=64, topology="2x4", largest=False, effort="quick")
+    question = planner.Plan(batch=64, topology="2x4", values=values, largest=False, effort="quick")
     answer = planner.ask(config, question, python)
     assert answer["fits"]
     assert answer["devices"] == 8
     assert {one["kind"] for one in answer["collectives"]} == {"all-reduce"}
     assert {one["devices"] for one in answer["collectives"]} == {8}
-    moments = sum(leaf.nbytes for leaf in jax.tree.leaves(Collected.zero(config)))
+    moments = (1 + values) * sum(leaf.nbytes for leaf in jax.tree.leaves(Collected.zero(config)))
     crossed = sum(one["bytes"] * one["times"] for one in answer["collectives"])
     assert 0.9 * moments < crossed < 1.1 * moments
     weights = sum(leaf.nbytes for leaf in jax.tree.leaves(towers.params(towers.vision())))

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import jax
@@ -22,6 +21,7 @@ from jaxclip.data.sources import open_data
 from jaxclip.hlo import work
 from jaxclip.moments import Moments, combined
 from jaxclip.passes import run_pass
+from jaxclip.runs import by_key
 from jaxclip.shard_moments import summed
 
 MESHES = tuple(mesh_worker.MESHES)
@@ -63,8 +63,7 @@ def eight(model, data, tmp_path_factory):
 def one(model, data, tmp_path_factory):
     """The same pass on one device, with everything that either of the others keeps."""
     assert len(jax.devices()) == 1
-    options = replace(mesh_worker.PLAIN, by=mesh_worker.BY.by)
-    return run_pass(jaxclip.load(model), open_data(data), tmp_path_factory.mktemp("one") / "run", options)
+    return run_pass(jaxclip.load(model), open_data(data), tmp_path_factory.mktemp("one") / "run", mesh_worker.SHARED)
 
 
 @pytest.fixture(scope="module")
@@ -103,9 +102,8 @@ def test_moments_are_those_of_one_device(runs, one, mesh):
     assert run.names == one.names
     assert run.unreadable == one.unreadable
     assert_close(run.moments, one.moments)
-    if mesh == "both":
-        for value in range(3):
-            assert_close(run.moments_by("label", value), one.moments_by("label", value))
+    for value in range(3):
+        assert_close(run.moments_by("label", value), one.moments_by("label", value))
 
 
 def assert_close(ours, theirs):
@@ -154,7 +152,8 @@ def test_nothing_but_moments_crosses_devices_that_share_a_batch(eight, one):
     found = work(text)
     assert {crossing.kind for crossing in found.collectives} == {"all-reduce"}
     assert {crossing.devices for crossing in found.collectives} == {8}
-    moments = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(one.state.moments["all"]))
+    assert list(one.state.moments) == ["all", by_key("label")]
+    moments = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(one.state.moments))
     crossed = sum(crossing.bytes * crossing.times for crossing in found.collectives)
     # Besides, a count and a largest value of each stack, of which there are a few.
     assert 0.9 * moments < crossed < 1.1 * moments

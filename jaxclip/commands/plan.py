@@ -33,6 +33,8 @@ class Plan:
     """The model calculates in."""
     precision: Literal["highest", "high", "default"] = "highest"
     """Of float32 products."""
+    values: int = 0
+    """Values of labels for which a pass collects moments as well (--by of jaxclip run), of all kinds together."""
     largest: bool = True
     """Look for the largest batch that fits as well, which compiles the program several times."""
     effort: Literal["full", "quick"] = "full"
@@ -51,7 +53,7 @@ class Plan:
 
         question = planner.Plan(
             chip=self.chip, topology=self.topology, batch=self.batch, detail=self.detail, model=self.model_axis,
-            dtype=self.dtype, precision=self.precision, largest=self.largest, effort=self.effort,
+            dtype=self.dtype, precision=self.precision, values=self.values, largest=self.largest, effort=self.effort,
         )  # fmt: skip
         planner.python_with_libtpu(self.python)
         with stages("plan") as at:
