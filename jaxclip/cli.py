@@ -81,14 +81,21 @@ def _main(words: list[str]) -> int:
 
 def _unheard() -> bool:
     """Whether who read our output has seen enough, as `head` has; what is still to be said then goes nowhere."""
-    closed = False
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except BrokenPipeError:  # what is left in the buffer, which Python would complain of when it ends
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-            closed = True
-    return closed
+    closed = [stream for stream in (sys.stdout, sys.stderr) if _closed(stream)]
+    for stream in closed:  # what is left in its buffer, Python would complain of when it ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return bool(closed)
+
+
+def _closed(stream: Any) -> bool:
+    import select
+
+    poll = select.poll()
+    try:
+        poll.register(stream, select.POLLOUT)
+    except OSError:  # no file
+        return False
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
 
 
 def _offered(words: list[str]) -> str:

@@ -19,6 +19,7 @@ from jaxclip.data import scenes
 from jaxclip.effects import direct_effects, text_directions
 from jaxclip.preprocess import crop_box
 from jaxclip.report.figures import effects_figure, map_figure, save
+from jaxclip.report.stages import stages
 from jaxclip.report.tables import print_checks, print_numbers
 from jaxclip.zeroshot import accuracy, class_embeddings, contrast
 
@@ -38,27 +39,35 @@ def demo(out: Path, n_scenes: int, say: Callable[[str], None]) -> dict[str, Any]
     started = time.monotonic()
     out.mkdir(parents=True, exist_ok=True)
     say("1. convert the shipped OpenCLIP checkpoint")
-    clip = jaxclip.load(convert(scenes.CHECKPOINT, out / "model", overwrite=True))
-    say("2. verify that the contributions sum to the embedding")
-    checks = list(verify.verify(clip, verify.probe_images(clip)))
+    with stages("demo") as at:
+        at("converting")
+        clip = jaxclip.load(convert(scenes.CHECKPOINT, out / "model", overwrite=True))
+        say("2. verify that the contributions sum to the embedding")
+        at("the sum, in every detail and convention")
+        checks = list(verify.verify(clip, verify.probe_images(clip)))
     print_checks(checks, clip.config.name)
     say(f"3. classify {n_scenes} held-out scenes zero-shot, and see which heads do it")
-    drawn = [scenes.scene(SEED, "test", i) for i in range(n_scenes)]
-    images = clip.preprocess([scene["image"] for scene in drawn])
-    labels = {factor: np.array([scene["labels"][factor] for scene in drawn]) for factor in scenes.PROMPTS}
-    result = {
-        "model": clip.config.name,
-        "checks": [check.to_dict() for check in checks],
-        "factors": factor_results(clip, images, labels),
-    }
-    _print(result["factors"])
+    with stages("demo") as at:
+        drawn = []
+        for i in range(n_scenes):
+            at("drawing scenes", i, n_scenes)
+            drawn.append(scenes.scene(SEED, "test", i))
+        at("classifying")
+        images = clip.preprocess([scene["image"] for scene in drawn])
+        labels = {factor: np.array([scene["labels"][factor] for scene in drawn]) for factor in scenes.PROMPTS}
+        factors = factor_results(clip, images, labels)
+    _print(factors)
     say("4. where one scene answers to a few captions")
     scene = next(scene for scene in drawn if scene["spec"]["kind"] == "pair") if n_scenes > 20 else drawn[0]
-    result["picture"] = picture(clip, scene, out)
-    for factor, found in result["factors"].items():
-        title = f"{factor}: {found['accuracy']:.0%} zero-shot"
-        figure = effects_figure(np.array(found["heads"]), np.array(found["mlp_by_layer"]), title, UNIT)
-        save(figure, out / f"heads_{factor}.png")
+    with stages("demo") as at:
+        at("maps and figures")
+        seen = picture(clip, scene, out)
+        for factor, found in factors.items():
+            title = f"{factor}: {found['accuracy']:.0%} zero-shot"
+            figure = effects_figure(np.array(found["heads"]), np.array(found["mlp_by_layer"]), title, UNIT)
+            save(figure, out / f"heads_{factor}.png")
+    checked = [check.to_dict() for check in checks]
+    result: dict[str, Any] = {"model": clip.config.name, "checks": checked, "factors": factors, "picture": seen}
     result["seconds"] = round(time.monotonic() - started, 1)
     (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     say(f"wrote {out / 'results.json'} and {1 + len(result['factors'])} figures in {result['seconds']} s")

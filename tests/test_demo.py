@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from command import status
 from PIL import Image
 
 import jaxclip
@@ -18,10 +19,12 @@ def shipped():
     return jaxclip.load(scenes.CHECKPOINT)
 
 
-def test_the_demo_explains_scenes_it_has_never_seen(tmp_path):
-    said = []
-    demo(tmp_path / "out", 40, said.append)
+def test_the_demo_explains_scenes_it_has_never_seen(tmp_path, capfd):
+    assert status("demo", "--out", tmp_path / "out", "--n-scenes", 40, "--no-passes", "--json") == 0
     result = json.loads((tmp_path / "out" / "results.json").read_text())
+    printed, said = capfd.readouterr()
+    assert json.loads(printed) == result
+    assert not set(said) & {"\x1b", "\r"}
     assert all(check["holds"] for check in result["checks"])
     assert set(result["factors"]) == set(scenes.PROMPTS)
     for found in result["factors"].values():
@@ -33,7 +36,7 @@ def test_the_demo_explains_scenes_it_has_never_seen(tmp_path):
         with Image.open(tmp_path / "out" / f"{name}.png") as figure:
             assert min(figure.size) > 200
     assert (tmp_path / "out" / "model" / "manifest.json").is_file()
-    demo(tmp_path / "out", 5, said.append)  # again, over the first
+    demo(tmp_path / "out", 5, lambda text: None)  # again, over the first
 
 
 def test_the_shipped_model_is_small_and_is_a_working_clip(shipped):

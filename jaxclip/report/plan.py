@@ -30,7 +30,7 @@ def print_plan(result: Mapping[str, Any]) -> None:
     print_numbers("collectives", crossing or {"none": ("",) * 4}, columns)
 
 
-def size(n_bytes: float) -> str:
+def size(n_bytes: int | float) -> str:
     """Bytes in the largest binary unit that leaves a number of at least one."""
     for unit, factor in (("GiB", GIB), ("MiB", 2**20), ("KiB", 2**10)):
         if n_bytes >= factor:
