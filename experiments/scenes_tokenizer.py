@@ -51,6 +51,7 @@ def save(tokenizer: PreTrainedTokenizerFast, out: Path) -> None:
     """Hugging Face's files, readable by transformers 4 and 5: each writes a class name the other does not know."""
     tokenizer.save_pretrained(out)
     config = json.loads((out / "tokenizer_config.json").read_text())
+    config["add_prefix_space"] = True  # versions 4 ask here, whatever tokenizer.json says
     config["tokenizer_class"] = "PreTrainedTokenizerFast"
     config.pop("backend", None)
     for name, fields in (("tokenizer_config.json", config), ("special_tokens_map.json", tokenizer.special_tokens_map)):

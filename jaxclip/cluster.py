@@ -52,7 +52,8 @@ def _launched() -> bool:
 
     for env in ClusterEnv._cluster_types:
         # A pod that is no part of an indexed job, or lacks the kubernetes package, is alone.
-        if env.opt_in_only_method or (env.name == "k8s" and "JOB_COMPLETION_INDEX" not in os.environ):
+        alone = env.__name__ == "K8sCluster" and "JOB_COMPLETION_INDEX" not in os.environ
+        if env.opt_in_only_method or alone:
             continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -82,7 +83,8 @@ def joined(
 
     with _quiet() as log, _told(log):
         # Its handler of signals would take the place of `stopping`, which meets more of them.
-        jax.config.update("jax_enable_preemption_service", False)
+        if hasattr(jax.config, "jax_enable_preemption_service"):  # older ones have no such switch
+            jax.config.update("jax_enable_preemption_service", False)
         jax.distributed.initialize(
             coordinator, hosts, host, cluster_detection_method="deactivate" if coordinator else None,
             heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT,

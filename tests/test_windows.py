@@ -10,7 +10,7 @@ from jaxclip.segmentation import label_pixels, to_grid, to_pixels
 from jaxclip.windows import corners, label_windows, window_maps
 
 
-def setup(seed=0):
+def made(seed=0):
     vision = towers.vision()
     rng = np.random.default_rng(seed)
     texts = rng.standard_normal((3, vision.config.embed_dim)).astype(np.float32)
@@ -27,7 +27,7 @@ def test_every_pixel_is_seen(size, window, stride):
 
 
 def test_one_window_is_the_image_itself():
-    vision, image, texts = setup()
+    vision, image, texts = made()
     image = image[:48, :32]
     maps = to_grid(vision.map(image[None], texts).swapaxes(1, 2), vision.config.grid)
     np.testing.assert_allclose(
@@ -40,7 +40,7 @@ def test_one_window_is_the_image_itself():
 
 
 def test_overlapping_windows_are_averaged_whatever_the_batch():
-    vision, image, texts = setup()
+    vision, image, texts = made()
     expected, count = np.zeros((3, 70, 61)), np.zeros((70, 61))
     for top in (0, 20, 22):
         for left in (0, 20, 29):
@@ -53,7 +53,7 @@ def test_overlapping_windows_are_averaged_whatever_the_batch():
 
 
 def test_windows_that_do_not_fit(unchecked):
-    vision, image, texts = setup()
+    vision, image, texts = made()
     with pytest.raises(ValueError, match=r"at least as large as the tower's window, 48 pixels; got 40"):
         window_maps(vision, image[:40], texts)
     with pytest.raises(ValueError, match=r"stride must be 1 to 32, the window's own size; got 33"):

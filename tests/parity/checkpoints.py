@@ -198,7 +198,10 @@ def _without_torchvision():
 
     hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.split(".")[0] == "torchvision"}
     for asked in (available.is_torchvision_available, available.is_torchvision_v2_available):
-        asked.cache_clear()
+        if hasattr(asked, "cache_clear"):
+            asked.cache_clear()
+    if hasattr(available, "_torchvision_available"):  # versions that look once, when they are imported
+        available._torchvision_available = False
     try:
         yield
     finally:
