@@ -101,7 +101,7 @@ def summary(steps: list[int], shares: dict[str, np.ndarray], known: dict[str, li
         layer, head = map(int, np.unravel_index(values[-1].argmax(), values[-1].shape))
         since = steps[int(onset(values[:, layer, head]))]
         specialists[factor] = {"layer": layer, "head": head, "share": float(values[-1, layer, head]), "since": since}
-    rounded = {factor: np.round(values, 3).tolist() for factor, values in shares.items()}
+    rounded = {factor: np.round(np.float64(values), 3).tolist() for factor, values in shares.items()}
     accuracy = {factor: np.round(values, 3).tolist() for factor, values in known.items()}
     return {"steps": steps, "accuracy": accuracy, "shares": rounded, "specialists": specialists}
 
@@ -117,7 +117,7 @@ def draw(steps: list[int], shares: dict[str, np.ndarray], known: dict[str, list[
         for layer, head in np.ndindex(values.shape[1:]):
             wide = 2.4 if (layer, head) == best else 0.8
             label = f"layer {layer}" if head == 0 else None
-            panel.plot(steps, values[:, layer, head], color=colours[layer], linewidth=wide, marker=".", label=label)
+            panel.plot(steps, values[:, layer, head], color=colours[layer], linewidth=wide, marker=".", markersize=3, label=label)
         panel.plot(steps, known[factor], "k--", linewidth=1, label="zero-shot accuracy")
         panel.set(ylim=(0, 1))
         panel.set_title(f"{factor} (head {best[0]}.{best[1]})", fontsize="medium")
