@@ -115,9 +115,9 @@ def draw(steps: list[int], shares: dict[str, np.ndarray], known: dict[str, list[
     for panel, (factor, values) in zip(panels, shares.items(), strict=False):
         best = np.unravel_index(values[-1].argmax(), values[-1].shape)
         for layer, head in np.ndindex(values.shape[1:]):
-            wide = 2.4 if (layer, head) == best else 0.8
+            style = {"linewidth": 2.4 if (layer, head) == best else 0.8, "marker": ".", "markersize": 3}
             label = f"layer {layer}" if head == 0 else None
-            panel.plot(steps, values[:, layer, head], color=colours[layer], linewidth=wide, marker=".", markersize=3, label=label)
+            panel.plot(steps, values[:, layer, head], color=colours[layer], label=label, **style)
         panel.plot(steps, known[factor], "k--", linewidth=1, label="zero-shot accuracy")
         panel.set(ylim=(0, 1))
         panel.set_title(f"{factor} (head {best[0]}.{best[1]})", fontsize="medium")
