@@ -267,7 +267,12 @@ def _arrays(config: VisionConfig, kinds: Sequence[str], dtype: str) -> dict[str,
 
 
 def _open(path: Path) -> Any:
-    return ts.open({"driver": "zarr3", "kvstore": {"driver": "file", "path": str(path)}}).result()
+    return ts.open({"driver": "zarr3", "kvstore": _store(path)}).result()
+
+
+def _store(path: Path) -> dict[str, str]:
+    """Where tensorstore finds an array; it refuses paths with ".." in them."""
+    return {"driver": "file", "path": str(path.resolve())}
 
 
 def _create(path: Path, shape: tuple[int, ...], dtype: str, block: int) -> None:
@@ -285,6 +290,5 @@ def _create(path: Path, shape: tuple[int, ...], dtype: str, block: int) -> None:
         "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": whole}},
         "fill_value": {"bool": False, "int32": LOST}.get(dtype, "NaN"),
     }  # fmt: skip
-    kvstore = {"driver": "file", "path": str(path)}
     with _named(path):
-        ts.open({"driver": "zarr3", "kvstore": kvstore, "metadata": metadata}, create=True, open=True).result()
+        ts.open({"driver": "zarr3", "kvstore": _store(path), "metadata": metadata}, create=True, open=True).result()

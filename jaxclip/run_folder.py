@@ -71,6 +71,20 @@ def model_hash(clip: Clip) -> str:
     return total.hexdigest()
 
 
+def check_place(folder: Path) -> None:
+    """A place for a run: nothing, an empty folder, or a run.
+
+    Raises:
+      FileExistsError: it holds something that is no run.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise FileExistsError(f"{folder} is a file; name a folder for the run.")
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    strange = there - {LOCK, MATRICES, f"{MATRICES}.draft", f"{RUN}.draft"}
+    if strange and not (folder / RUN).is_file():
+        raise FileExistsError(f"{folder} holds {sorted(strange)[0]} and is no run; name another folder.")
+
+
 @contextmanager
 def claimed(folder: Path) -> Iterator[None]:
     """The folder is this process's alone. However the process ends, the claim ends with it.
@@ -78,12 +92,8 @@ def claimed(folder: Path) -> Iterator[None]:
     Raises:
       FileExistsError: another process runs into it, or it holds something that is no run.
     """
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; name a folder for the run.")
+    check_place(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    strange = {path.name for path in folder.iterdir()} - {LOCK, MATRICES, f"{MATRICES}.draft", f"{RUN}.draft"}
-    if strange and not (folder / RUN).is_file():
-        raise FileExistsError(f"{folder} holds {sorted(strange)[0]} and is no run; name another folder.")
     with (folder / LOCK).open("a+b") as lock:
         if not _lock(lock):
             raise FileExistsError(f"another process is running into {folder}; wait for it, or name another folder.")

@@ -128,7 +128,7 @@ class Run:
           ValueError: the run collected none.
         """
         if ALL not in self.state.moments:
-            raise ValueError(f"{self.folder} has no moments; run the pass with moments=True.")
+            raise ValueError(f"{self.folder} has no moments; run the pass again, with moments.")
         return self.state.moments[ALL].with_matrices(self.matrices)
 
     def moments_by(self, kind: str, value: str | int) -> Collected:

@@ -46,6 +46,8 @@ def make_mesh(data: int | None = None, model: int = 1, devices: Sequence[Any] | 
     if model < 1 or (data is not None and data < 1):
         raise ValueError(f"data and model must be at least 1; got data={data} and model={model}.")
     if data is None:
+        if len(devices) % model:
+            raise ValueError(f"model must divide the number of devices, {len(devices)}; got model={model}.")
         data = len(devices) // model
     if data * model != len(devices):
         raise ValueError(

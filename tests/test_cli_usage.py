@@ -1,10 +1,13 @@
 """The command line before anything runs: what help shows, and what is wrong with arguments."""
 
+import errno
 import json
+import os
 import resource
 import shlex
 import subprocess
 import sys
+import tempfile
 
 import pytest
 from command import status as run
@@ -107,6 +110,8 @@ def test_bad_usage_is_one_line_and_exits_2(capsys, line, said):
         ("decompose scenes missing.jpg --texts a b --out x", "missing.jpg: there is no such picture"),
         ("decompose scenes scenes/0 --texts a b --out {file}", "is a file; --out needs a folder"),
         ("decompose scenes --texts a b --out x", "name a picture"),
+        ("decompose scenes {words} --texts a b --out x", "words.png: this is no image"),
+        ("decompose scenes scenes/0 --texts '' a --out x", "text 1 of 2 is blank"),
         ("heatmap scenes missing.jpg a b --out x", "missing.jpg"),
         ("heatmap scenes scenes/0 a b --heads 5.x --out x", "got '5.x'"),
         ("heatmap scenes scenes/0 --out x", "pass at least one"),
@@ -115,19 +120,30 @@ def test_bad_usage_is_one_line_and_exits_2(capsys, line, said):
         ("run scenes scenes --limit 0 --out x", "--limit must be at least 1; got 0."),
         ("run scenes nowhere --out x", "nowhere"),
         ("run scenes scenes --split dev --out x", "dev"),
+        ("run scenes scenes --out {folder}", "and is no run; name another folder"),
+        ("run scenes scenes --save-every -5 --out x", "--save-every must be 0 seconds or more; got -5."),
+        ("run scenes scenes --model-axis 3 --out x", "model must divide the number of devices"),
+        ("run scenes {file}.txt --out x", "file.txt names no images"),
         ("run scenes scenes --by colour --no-moments --bank --out x", "moments"),
         ("run scenes scenes --by mood --out x", "mood"),
         ("verify scenes --batch 0", "--batch must be at least 1; got 0."),
         ("verify scenes --out {folder}", "is a folder; --out needs a file"),
         ("segment scenes scenes --heads 5,3 --out x", "got '5,3'"),
         ("segment scenes nowhere --out x", "nowhere"),
+        ("segment scenes {words} --classes a b --out x", "words.png: this is no image"),
+        ("segment scenes scenes --classes {file}.txt --out x", "file.txt names no classes"),
+        ("segment scenes scenes --window -4 --out x", "--window must be at least 1; got -4."),
         ("segment scenes scenes --classes star star --out x", "'star' 2 times"),
         ("textspan nowhere --out x", "nowhere"),
         ("ablate nowhere --out x", "nowhere"),
         ("debias nowhere --out x --property background", "nowhere"),
+        ("debias nowhere --out x --property background --seed -1", "--seed must be 0 or more; got -1."),
         ("retrieve nowhere 0 --property background", "nowhere"),
         ("report nowhere --out {folder}", "is a folder"),
         ("report nowhere --out x", "nowhere"),
+        ("report nowhere --out x --texts a ''", "text 2 of 2 is blank"),
+        ("report nowhere --out {file}/x", "is a file"),
+        ("demo --out {file}", "is a file; --out needs a folder"),
         ("plan ViT-B-16 --topology square --python {python}", "square"),
         ("plan ViT-B-16 --batch 0", "--batch must be at least 1; got 0."),
     ],
@@ -138,13 +154,31 @@ def test_what_is_wrong_is_said_in_one_line_before_a_model_loads(tmp_path, monkey
 
     monkeypatch.setattr(jaxclip.clip, "load", load)
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "file").write_text("")
-    filled = line.format(file=tmp_path / "file", folder=tmp_path, python=sys.executable)
-    assert run(*filled.split()) == 1
+    for name in ("file", "file.txt"):
+        (tmp_path / name).touch()
+    (tmp_path / "words.png").write_text("words")
+    places = {"file": tmp_path / "file", "words": tmp_path / "words.png"}
+    filled = line.format(**places, folder=tmp_path, python=sys.executable)
+    assert run(*shlex.split(filled)) == 1
     (only,) = capsys.readouterr().err.splitlines()
     assert only.startswith("jaxclip: ")
     assert said in only
     assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("command", [name for name, kind in COMMANDS.items() if "out" in kind.__dataclass_fields__])
+def test_where_nothing_can_be_written_is_found_first(command, tmp_path, monkeypatch, capsys):
+    def refused(**_options):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(tempfile, "TemporaryFile", refused)
+    words = shlex.split(about(COMMANDS[command])[1].splitlines()[-1])[1:]
+    named = "--out" in words or command in ("convert", "demo")
+    assert run(*words, *(() if named else ("--out", "new/file.json"))) == 1
+    (only,) = capsys.readouterr().err.splitlines()
+    assert only == f"jaxclip: nothing can be written in . ({os.strerror(errno.EROFS)}); name another --out."
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bug_is_one_line_and_how_to_see_more(monkeypatch, capsys):

@@ -10,6 +10,7 @@ from command import only_line, status
 from PIL import Image
 
 import jaxclip
+import jaxclip.clip
 from jaxclip.data.scenes import FACTORS, scene
 
 HEADS = [(5, 2), (2, 1)]
@@ -103,6 +104,22 @@ def test_a_file_finds_the_image_it_is(run, tmp_path, tmp_path_factory, monkeypat
     assert result["heads"] == (held or [result["ranking"][0]["head"]])
     assert all(row["head"][0] in "45" for row in result["ranking"])
     assert (result["property"], result["proposed"]) == ("scenery", True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("{tmp}/broken.png",), "broken.png: this is no image"),
+        (("7", "--split", "dev"), "the scenes have the splits train, validation, test; got 'dev'. Say where they are"),
+        (("7", "--data", "{tmp}"), "holds no images"),
+    ],
+)
+def test_pictures_that_are_not_there_are_missed_before_the_model_loads(run, tmp_path, monkeypatch, capsys, words, said):
+    monkeypatch.setattr(jaxclip.clip, "load", lambda *_, **__: pytest.fail("the model was loaded first"))
+    (tmp_path / ("broken.png" if "broken" in words[0] else "words.txt")).write_text("no picture")
+    filled = [word.format(tmp=tmp_path) for word in words]
+    assert status("retrieve", run, *filled, "--property", "colour", "--out", tmp_path / "out") == 1
+    assert said in only_line(capsys.readouterr())
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,14 @@ def run(tmp_path_factory):
     return small_pass.run(tmp_path_factory.getbasetemp())
 
 
+def test_a_folder_may_be_named_by_way_of_another(clip, source, run, tmp_path):
+    (tmp_path / "other").mkdir()
+    roundabout = run_pass(clip, source, tmp_path / "other" / ".." / "run", small_pass.EVERYTHING)
+    again = jaxclip.open_run(tmp_path / "other" / ".." / "run")
+    for opened in (roundabout, again):
+        np.testing.assert_array_equal(opened.bank.read("embedding"), run.bank.read("embedding"))
+
+
 def test_the_record_says_what_ran(run, source):
     info = json.loads((run.folder / "run.json").read_text())
     assert info["data"]["fingerprint"] == source.fingerprint()

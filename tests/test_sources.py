@@ -99,7 +99,7 @@ def test_numbers_stay_what_they_are(tmp_path):
         ("path,label\na.png,-3\n", "column label: labels must be 0 or more"),
         ("path,label\na.png\n", "row 2, has another number of columns"),
         ("name,label\na.png,1\n", "needs a header with a column of paths"),
-        ("path,label\n", "holds no images"),
+        ("path,label\n", "names no images"),
         ("", "needs a header"),
     ],
 )

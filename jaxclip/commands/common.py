@@ -3,6 +3,7 @@
 import json
 import re
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -33,10 +34,28 @@ def pictures(paths: Sequence[Path], out: Path) -> tuple[Path, ...]:
     Raises:
       FileNotFoundError: one is not there.
     """
+    for path in (path for path in paths if path.is_file()):
+        check_picture(path)
     drawn = {path: re.fullmatch(r"scenes/(\d+)", path.as_posix()) for path in paths if not path.is_file()}
     if lost := [path for path, found in drawn.items() if found is None]:
         raise FileNotFoundError(f"{lost[0]}: there is no such picture; name a file, or scenes/0 for one that is drawn.")
     return tuple(path if path not in drawn else _draw(int(path.name), out) for path in paths)
+
+
+def check_picture(path: Path) -> None:
+    """Before a model loads; what its header does not tell is found when its pixels are read.
+
+    Raises:
+      ValueError: it is no image.
+    """
+    from PIL import UnidentifiedImageError
+
+    from jaxclip.image_files import open_image
+
+    try:
+        open_image(path).close()
+    except UnidentifiedImageError as error:
+        raise ValueError(f"{path}: this is no image that Pillow can read, or it is empty.") from error
 
 
 def _draw(index: int, out: Path) -> Path:
@@ -55,9 +74,15 @@ def check_folder(out: Path) -> None:
 
     Raises:
       NotADirectoryError: a file is in the way.
+      PermissionError: nothing can be written there.
     """
     if files := [part for part in (out, *out.parents) if part.is_file()]:
         raise NotADirectoryError(f"{files[0]} is a file; --out needs a folder, or the name of a new one.")
+    there = next(part for part in (out, *out.parents) if part.is_dir())
+    try:
+        tempfile.TemporaryFile(dir=there).close()  # what permissions say is not all: the disk may be read-only
+    except OSError as error:
+        raise PermissionError(f"nothing can be written in {there} ({error.strerror}); name another --out.") from error
 
 
 def check_file(out: Path | None) -> None:
@@ -65,9 +90,22 @@ def check_file(out: Path | None) -> None:
 
     Raises:
       IsADirectoryError: a folder is in the way.
+      NotADirectoryError, PermissionError: its folder cannot be made, or nothing can be written there.
     """
     if out is not None and out.is_dir():
         raise IsADirectoryError(f"{out} is a folder; --out needs a file, such as {out / 'result.json'}.")
+    if out is not None:
+        check_folder(out.parent)
+
+
+def check_texts(texts: Sequence[str]) -> None:
+    """Texts that say something.
+
+    Raises:
+      ValueError: one is blank.
+    """
+    if blank := [place for place, text in enumerate(texts, 1) if not text.strip()]:
+        raise ValueError(f"text {blank[0]} of {len(texts)} is blank; quote words, or leave it out.")
 
 
 def check_heads(names: Sequence[str]) -> None:

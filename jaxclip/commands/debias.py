@@ -59,6 +59,8 @@ class Debias:
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
         check_least(steps=self.steps)
+        if self.seed < 0:
+            raise ValueError(f"--seed must be 0 or more; got {self.seed}.")
         from jaxclip.classes import run_classes
         from jaxclip.commands.inputs import run_model
         from jaxclip.commands.proposals import Proposals

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip.commands.ablate import Ablate
-from jaxclip.commands.common import say, write_json
+from jaxclip.commands.common import check_folder, check_least, say, write_json
 from jaxclip.commands.debias import Debias
 from jaxclip.commands.report import Report
 from jaxclip.commands.retrieve import Retrieve
@@ -33,6 +33,8 @@ class Demo:
     """With the analyses of a pass; --no-passes ends after the first pictures."""
 
     def run(self) -> dict[str, Any]:
+        check_folder(self.out)
+        check_least(n_scenes=self.n_scenes)
         from jaxclip.demo import demo
 
         started = time.monotonic()

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, check_folder, check_heads, check_least, pictures, resolve, say
+from jaxclip.commands.common import DType, check_folder, check_heads, check_least, check_texts, pictures, resolve, say
 
 
 @dataclass(frozen=True)
@@ -40,8 +40,7 @@ class Heatmap:
     def run(self) -> dict[str, Any]:
         if not self.texts:
             raise ValueError('no texts: pass at least one after the picture, such as "a dog".')
-        if blank := [place for place, text in enumerate(self.texts, 1) if not text.strip()]:
-            raise ValueError(f"text {blank[0]} of {len(self.texts)} is blank; quote words, or leave it out.")
+        check_texts(self.texts)
         check_heads(self.heads)
         check_least(image_size=self.image_size)
         check_folder(self.out)

@@ -13,6 +13,7 @@ from jaxclip.commands.common import (
     check_file,
     check_folder,
     check_least,
+    check_texts,
     pictures,
     resolve,
     say,
@@ -130,6 +131,7 @@ class Decompose:
     def run(self) -> dict[str, Any]:
         if not self.images or not self.texts:
             raise ValueError('nothing to decompose: name a picture, and at least one text such as --texts "a dog".')
+        check_texts(self.texts)
         check_folder(self.out)
         images = pictures(self.images, self.out)
         import jaxclip

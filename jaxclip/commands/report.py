@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import resolve, say
+from jaxclip.commands.common import check_file, check_least, check_texts, resolve, say
 
 
 @dataclass(frozen=True)
@@ -77,8 +77,9 @@ class Report:
     def _check(self) -> None:
         if not self.runs:
             raise ValueError("name at least one folder of `jaxclip run`.")
-        if self.out.is_dir():
-            raise ValueError(f"{self.out} is a folder; name a file such as {self.out / 'report.html'}.")
+        check_file(self.out)
+        check_texts(self.texts)
+        check_least(steps=self.steps)
         if len(self.texts) == 1:
             raise ValueError("--texts are compared with each other; pass two or more.")
         for name in ("model", "data"):

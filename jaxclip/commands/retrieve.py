@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import check_folder, check_least, say, write_json
+from jaxclip.commands.common import check_folder, check_least, check_picture, say, write_json
 
 if TYPE_CHECKING:
     from jaxclip.clip import Clip
@@ -105,6 +105,7 @@ class Retrieve:
     def _check(self, run: "Run", asked: tuple[str, ...]) -> "Proposals":
         """All that can be wrong is found before the model is loaded."""
         from jaxclip.commands.proposals import Proposals
+        from jaxclip.report.report_pictures import run_source
 
         if not self.queries and not self.precision:
             raise ValueError("give a query, an image file or an image of the run by name or number, or --precision.")
@@ -115,6 +116,11 @@ class Retrieve:
             raise ValueError(f"{run.folder} has no labels of kind {missing[0]!r}; it has {there}.")
         if not 1 <= self.k < len(run.bank):
             raise ValueError(f"k must be 1 to {len(run.bank) - 1}, one less than the images of the run; got {self.k}.")
+        for query in self.queries:
+            if find_query(run, query) is None:
+                check_picture(Path(query))
+        if self.queries:  # whose neighbours are shown
+            run_source(run, self.data, self.split)
         return Proposals.of(
             run, asked, heads=self.heads, late=self.late, top=self.top, steps=self.steps, texts=self.texts,
             property_texts=self.property_texts,

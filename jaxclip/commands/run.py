@@ -68,6 +68,8 @@ class Run:
         check_folder(self.out)
         check_least(limit=self.limit, batch=self.batch, threads=self.threads, image_size=self.image_size)
         check_least(parts=self.parts, model_axis=self.model_axis, hosts=self.hosts)
+        if not self.save_every >= 0:
+            raise ValueError(f"--save-every must be 0 seconds or more; got {self.save_every:g}.")
         from jaxclip import cluster
         from jaxclip.passes import Stopped
 
@@ -87,7 +89,9 @@ class Run:
         from jaxclip.passes import PassOptions, run_pass
         from jaxclip.report.progress import bar
         from jaxclip.report.stages import stages
+        from jaxclip.run_folder import check_place
 
+        check_place(self.out)
         options = PassOptions(
             batch=self.batch, moments=self.moments, by=self.by, bank=self.bank, bank_dtype=self.bank_dtype,
             units=self.units, apply_exif=self.apply_exif, parts=self.parts,

@@ -6,7 +6,16 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, check_folder, check_heads, check_least, resolve, say, write_json
+from jaxclip.commands.common import (
+    DType,
+    check_folder,
+    check_heads,
+    check_least,
+    check_picture,
+    resolve,
+    say,
+    write_json,
+)
 
 
 @dataclass(frozen=True)
@@ -60,14 +69,17 @@ class Segment:
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
         check_heads(self.heads)
-        check_least(limit=self.limit, image_size=self.image_size)
+        check_least(limit=self.limit, image_size=self.image_size, window=self.window, stride=self.stride)
         import jaxclip
         from jaxclip.data.segmentation_data import open_masked
+        from jaxclip.image_files import suffixes
         from jaxclip.report.segment import Named, segment_to_folder
         from jaxclip.report.stages import stages
         from jaxclip.segment_pass import SegmentOptions
 
         options = SegmentOptions(self.way, self.frame, self.window, self.stride, self.batch)
+        if Path(self.data).suffix.lower() in suffixes() and Path(self.data).is_file():
+            check_picture(Path(self.data))
         source = open_masked(self.data, masks=self.masks, split=self.split)
         named = Named.read(source, self.classes, self.background, self.templates)
         named.check(options)

@@ -100,6 +100,8 @@ class ListFile(Files):
                     labels[name] = Labels.of([row[name] for row in rows])
                 except ValueError as error:
                     raise ValueError(f"{path}, column {name}: {error}") from error
+        if not rows:
+            raise ValueError(f"{path} names no images; it should have one a line.")
         super().__init__(path.parent, [row[column].strip() for row in rows], labels)
 
 

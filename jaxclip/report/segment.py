@@ -41,11 +41,13 @@ class Named(NamedTuple):
         """From what a user gives: names, or a file with one a line; else the data's own.
 
         Raises:
-          ValueError: neither the user nor the data names classes, or one comes twice.
+          ValueError: neither the user nor the data names classes, their file is empty, or one comes twice.
         """
         asked = tuple(classes)
         if len(asked) == 1 and Path(asked[0]).is_file():
             asked = tuple(filter(None, read_lines(asked[0])))
+            if not asked:
+                raise ValueError(f"{classes[0]} names no classes; it should have one a line.")
         names = asked or source.class_names
         if not names:
             raise ValueError("no classes: the data does not name any; pass them as classes (--classes cat dog).")
