@@ -49,22 +49,24 @@ class Ablate:
 
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
-        from jaxclip.ablation import Ablation
-        from jaxclip.classes import run_classes
-        from jaxclip.commands.inputs import parse_heads, run_model
-        from jaxclip.report import ablations as report
-        from jaxclip.report.progress import bar
         from jaxclip.report.stages import stages
-        from jaxclip.runs import open_run
-        from jaxclip.sweeps import ablation_means, ablation_sets, sweep
-        from jaxclip.zeroshot import class_embeddings
 
-        run, chosen = open_run(self.folder), [parse_heads(words) for words in self.heads]
-        means_run = open_run(self.means_from) if self.means_from else run
-        means, task = ablation_means(run, means_run), run_classes(run, self.label, self.classes, self.templates)
-        sets = ablation_sets(run.config.vision.n_layers, run.config.vision.n_heads, chosen, self.late)
-        prepared = self._prepare(run)
         with stages("ablate") as at:
+            at("starting")
+            from jaxclip.ablation import Ablation
+            from jaxclip.classes import run_classes
+            from jaxclip.commands.inputs import parse_heads, run_model
+            from jaxclip.report import ablations as report
+            from jaxclip.report.progress import bar
+            from jaxclip.runs import open_run
+            from jaxclip.sweeps import ablation_means, ablation_sets, sweep
+            from jaxclip.zeroshot import class_embeddings
+
+            run, chosen = open_run(self.folder), [parse_heads(words) for words in self.heads]
+            means_run = open_run(self.means_from) if self.means_from else run
+            means, task = ablation_means(run, means_run), run_classes(run, self.label, self.classes, self.templates)
+            sets = ablation_sets(run.config.vision.n_layers, run.config.vision.n_heads, chosen, self.late)
+            prepared = self._prepare(run)
             at("loading the model")
             clip = run_model(run, self.model)
             at("encoding classes")
@@ -76,7 +78,9 @@ class Ablate:
         if prepared:
             result["completeness"] = self._complete(inputs, correct, sets, clip, *prepared)
         write_json(self.out / "results.json", result)
-        figures = report.save_figures(result, self.out, self.format)
+        with stages("ablate") as at:
+            at("figures")
+            figures = report.save_figures(result, self.out, self.format)
         report.print_ablations(result)
         say(f"wrote {self.out / 'results.json'}, {', '.join(path.name for path in figures)}")
         return result

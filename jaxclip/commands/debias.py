@@ -61,29 +61,31 @@ class Debias:
         check_least(steps=self.steps)
         if self.seed < 0:
             raise ValueError(f"--seed must be 0 or more; got {self.seed}.")
-        from jaxclip.classes import run_classes
-        from jaxclip.commands.inputs import run_model
-        from jaxclip.commands.proposals import Proposals
-        from jaxclip.debias import group_means, grouped_rows, random_draws, sets_by_group
-        from jaxclip.report import rankings as report
-        from jaxclip.report.figures import save_all
         from jaxclip.report.stages import stages
-        from jaxclip.runs import open_run
-        from jaxclip.zeroshot import class_embeddings
 
-        run = open_run(self.folder)
-        means_run = open_run(self.means_from) if self.means_from else run
-        task = run_classes(run, self.label, self.classes, self.templates)
-        rows = grouped_rows(run, self.label, self.groups)
-        if self.draws < 1 or not len(run.bank):
-            raise ValueError(f"at least one set of random heads is needed to compare with; got {self.draws}.")
-        asked = (self.property,) if self.property else ()
-        proposals = Proposals.of(
-            run, asked, heads=self.heads, late=self.late, top=self.top, steps=self.steps, texts=self.texts,
-            property_texts=self.property_texts,
-        )  # fmt: skip
-        means = group_means(run, means_run, (self.label, self.groups))
         with stages("debias") as at:
+            at("starting")
+            from jaxclip.classes import run_classes
+            from jaxclip.commands.inputs import run_model
+            from jaxclip.commands.proposals import Proposals
+            from jaxclip.debias import group_means, grouped_rows, random_draws, sets_by_group
+            from jaxclip.report import rankings as report
+            from jaxclip.report.figures import save_all
+            from jaxclip.runs import open_run
+            from jaxclip.zeroshot import class_embeddings
+
+            run = open_run(self.folder)
+            means_run = open_run(self.means_from) if self.means_from else run
+            task = run_classes(run, self.label, self.classes, self.templates)
+            rows = grouped_rows(run, self.label, self.groups)
+            if self.draws < 1 or not len(run.bank):
+                raise ValueError(f"at least one set of random heads is needed to compare with; got {self.draws}.")
+            asked = (self.property,) if self.property else ()
+            proposals = Proposals.of(
+                run, asked, heads=self.heads, late=self.late, top=self.top, steps=self.steps, texts=self.texts,
+                property_texts=self.property_texts,
+            )  # fmt: skip
+            means = group_means(run, means_run, (self.label, self.groups))
             at("loading the model")
             clip = run_model(run, self.model)
             at("ranking heads")
@@ -105,7 +107,9 @@ class Debias:
         figures = {"groups": report.groups_figure, "curve": report.curve_figure}
         if shares:
             figures["ranking"] = report.ranking_figure
-        drawn = [save_all(make(result), self.out / name, self.format) for name, make in figures.items()]
+        with stages("debias") as at:
+            at("figures")
+            drawn = [save_all(make(result), self.out / name, self.format) for name, make in figures.items()]
         report.print_debias(result)
         say(f"wrote {self.out / 'results.json'}, {', '.join(path.name for paths in drawn for path in paths)}")
         if proposals.heads is None:

@@ -35,7 +35,11 @@ class Demo:
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
         check_least(n_scenes=self.n_scenes)
-        from jaxclip.demo import demo
+        from jaxclip.report.stages import stages
+
+        with stages("demo") as at:
+            at("starting")
+            from jaxclip.demo import demo
 
         started = time.monotonic()
         result = demo(self.out, self.n_scenes, say)

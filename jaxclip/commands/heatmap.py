@@ -44,13 +44,15 @@ class Heatmap:
         check_heads(self.heads)
         check_least(image_size=self.image_size)
         check_folder(self.out)
-        (image,) = pictures([self.image], self.out)
-        import jaxclip
-        from jaxclip.report.heatmap import heatmap_picture
         from jaxclip.report.stages import stages
-        from jaxclip.report.tables import print_numbers
 
         with stages("heatmap") as at:
+            at("starting")
+            (image,) = pictures([self.image], self.out)
+            import jaxclip
+            from jaxclip.report.heatmap import heatmap_picture
+            from jaxclip.report.tables import print_numbers
+
             at("loading the model")
             clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
             at("maps and pictures")

@@ -51,10 +51,12 @@ class Convert:
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
         check_least(image_size=self.image_size)
-        from jaxclip.convert import convert  # pyright: ignore[reportMissingImports]
         from jaxclip.report.stages import stages
 
         with stages("convert") as at:
+            at("starting")
+            from jaxclip.convert import convert  # pyright: ignore[reportMissingImports]
+
             at(f"{self.source} to {self.out}")
             folder = convert(
                 resolve(self.source), self.out, like=self.like, model=self.model, activation=self.activation,
@@ -81,13 +83,15 @@ class Verify:
     def run(self) -> dict[str, Any]:
         check_file(self.out)
         check_least(batch=self.batch)
-        import jaxclip
-        from jaxclip import verify
         from jaxclip.report.stages import stages
-        from jaxclip.report.tables import print_checks
 
-        source = resolve(self.source)
         with stages("verify") as at:
+            at("starting")
+            import jaxclip
+            from jaxclip import verify
+            from jaxclip.report.tables import print_checks
+
+            source = resolve(self.source)
             at("loading the model")
             clip = jaxclip.load(source)
             images = verify.probe_images(clip, self.batch)
@@ -133,12 +137,14 @@ class Decompose:
             raise ValueError('nothing to decompose: name a picture, and at least one text such as --texts "a dog".')
         check_texts(self.texts)
         check_folder(self.out)
-        images = pictures(self.images, self.out)
-        import jaxclip
-        from jaxclip.report.decomposition import decompose_pictures
         from jaxclip.report.stages import stages
 
         with stages("decompose") as at:
+            at("starting")
+            images = pictures(self.images, self.out)
+            import jaxclip
+            from jaxclip.report.decomposition import decompose_pictures
+
             at("loading the model")
             clip = jaxclip.load(resolve(self.model))
             at("pictures")

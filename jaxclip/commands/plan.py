@@ -47,16 +47,19 @@ class Plan:
     def run(self) -> dict[str, Any]:
         check_file(self.out)
         check_least(batch=self.batch, model_axis=self.model_axis)
-        from jaxclip import planner
-        from jaxclip.report.plan import print_plan
         from jaxclip.report.stages import stages
 
-        question = planner.Plan(
-            chip=self.chip, topology=self.topology, batch=self.batch, detail=self.detail, model=self.model_axis,
-            dtype=self.dtype, precision=self.precision, values=self.values, largest=self.largest, effort=self.effort,
-        )  # fmt: skip
-        planner.python_with_libtpu(self.python)
         with stages("plan") as at:
+            at("starting")
+            from jaxclip import planner
+            from jaxclip.report.plan import print_plan
+
+            question = planner.Plan(
+                chip=self.chip, topology=self.topology, batch=self.batch, detail=self.detail, model=self.model_axis,
+                dtype=self.dtype, precision=self.precision, values=self.values, largest=self.largest,
+                effort=self.effort,
+            )  # fmt: skip
+            planner.python_with_libtpu(self.python)
             at("asking the compiler")
             result = {"model": self.model, **planner.ask(_config(self.model), question, self.python)}
         print_plan(result)

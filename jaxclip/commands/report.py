@@ -44,18 +44,21 @@ class Report:
 
     def run(self) -> dict[str, Any]:
         self._check()
-        from jaxclip.commands.inputs import open_pool, run_model
-        from jaxclip.report.build import page, read_results
-        from jaxclip.report.report_data import ReportOptions, collect
-        from jaxclip.report.report_pictures import Pictures, run_source
         from jaxclip.report.stages import stages
-        from jaxclip.runs import open_run
 
-        options = ReportOptions(self.texts, self.steps, self.examples, self.images, self.pictures)
-        results = [read_results(folder) for folder in self.results]
-        opened = [open_run(folder) for folder in self.runs]
-        pools = [open_pool(self.pool, run) for run in opened]
-        sources = [run_source(run, _at(self.data, i), self.split) for i, run in enumerate(opened)]
+        with stages("report") as at:
+            at("starting")
+            from jaxclip.commands.inputs import open_pool, run_model
+            from jaxclip.report.build import page, read_results
+            from jaxclip.report.report_data import ReportOptions, collect
+            from jaxclip.report.report_pictures import Pictures, run_source
+            from jaxclip.runs import open_run
+
+            options = ReportOptions(self.texts, self.steps, self.examples, self.images, self.pictures)
+            results = [read_results(folder) for folder in self.results]
+            opened = [open_run(folder) for folder in self.runs]
+            pools = [open_pool(self.pool, run) for run in opened]
+            sources = [run_source(run, _at(self.data, i), self.split) for i, run in enumerate(opened)]
         parts = []
         for i, run in enumerate(opened):
             model = _at(self.model, i)

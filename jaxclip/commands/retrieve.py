@@ -59,16 +59,18 @@ class Retrieve:
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
         check_least(k=self.k, steps=self.steps)
-        from jaxclip.commands.inputs import run_model
-        from jaxclip.report import neighbours as report
-        from jaxclip.report.rankings import head_name, print_ranking, ranking_rows
         from jaxclip.report.stages import stages
-        from jaxclip.runs import open_run
 
-        run = open_run(self.folder)
-        asked, places = self._properties(), [find_query(run, query) for query in self.queries]
-        proposals = self._check(run, asked)
         with stages("retrieve") as at:
+            at("starting")
+            from jaxclip.commands.inputs import run_model
+            from jaxclip.report import neighbours as report
+            from jaxclip.report.rankings import head_name, print_ranking, ranking_rows
+            from jaxclip.runs import open_run
+
+            run = open_run(self.folder)
+            asked, places = self._properties(), [find_query(run, query) for query in self.queries]
+            proposals = self._check(run, asked)
             at("loading the model")
             clip = run_model(run, self.model) if asked or None in places else None
             at("ranking heads")

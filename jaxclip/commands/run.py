@@ -70,8 +70,12 @@ class Run:
         check_least(parts=self.parts, model_axis=self.model_axis, hosts=self.hosts)
         if not self.save_every >= 0:
             raise ValueError(f"--save-every must be 0 seconds or more; got {self.save_every:g}.")
-        from jaxclip import cluster
-        from jaxclip.passes import Stopped
+        from jaxclip.report.stages import stages
+
+        with stages("run") as at:
+            at("starting")
+            from jaxclip import cluster
+            from jaxclip.passes import Stopped
 
         where = self.coordinator, self.hosts, self.host
         try:

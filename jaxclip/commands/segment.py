@@ -70,21 +70,23 @@ class Segment:
         check_folder(self.out)
         check_heads(self.heads)
         check_least(limit=self.limit, image_size=self.image_size, window=self.window, stride=self.stride)
-        import jaxclip
-        from jaxclip.data.segmentation_data import open_masked
-        from jaxclip.image_files import suffixes
-        from jaxclip.report.segment import Named, segment_to_folder
         from jaxclip.report.stages import stages
-        from jaxclip.segment_pass import SegmentOptions
 
-        options = SegmentOptions(self.way, self.frame, self.window, self.stride, self.batch)
-        if Path(self.data).suffix.lower() in suffixes() and Path(self.data).is_file():
-            check_picture(Path(self.data))
-        source = open_masked(self.data, masks=self.masks, split=self.split)
-        named = Named.read(source, self.classes, self.background, self.templates)
-        named.check(options)
-        order = named.order(source) if self.metrics and self.way == "classes" else None
         with stages("segment") as at:
+            at("starting")
+            import jaxclip
+            from jaxclip.data.segmentation_data import open_masked
+            from jaxclip.image_files import suffixes
+            from jaxclip.report.segment import Named, segment_to_folder
+            from jaxclip.segment_pass import SegmentOptions
+
+            options = SegmentOptions(self.way, self.frame, self.window, self.stride, self.batch)
+            if Path(self.data).suffix.lower() in suffixes() and Path(self.data).is_file():
+                check_picture(Path(self.data))
+            source = open_masked(self.data, masks=self.masks, split=self.split)
+            named = Named.read(source, self.classes, self.background, self.templates)
+            named.check(options)
+            order = named.order(source) if self.metrics and self.way == "classes" else None
             at("loading the model")
             clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
         result = segment_to_folder(

@@ -38,21 +38,23 @@ class TextSpan:
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
         check_least(steps=self.steps, rank=self.rank)
-        import jax
-        import numpy as np
-
-        from jaxclip.commands.inputs import open_pool, pool_embeddings
-        from jaxclip.report import bases
-        from jaxclip.report.figures import save_all
         from jaxclip.report.stages import stages
-        from jaxclip.runs import open_run
-        from jaxclip.text_span import head_bases, sizes
 
-        run = open_run(self.folder)
-        layers, moments = self._layers(run.config.vision.n_layers), run.moments.heads
-        steps, rank = sizes(jax.tree.map(lambda x: x[0, 0], moments), self.steps, self.rank)
-        pool = open_pool(self.texts, run)
         with stages("textspan") as at:
+            at("starting")
+            import jax
+            import numpy as np
+
+            from jaxclip.commands.inputs import open_pool, pool_embeddings
+            from jaxclip.report import bases
+            from jaxclip.report.figures import save_all
+            from jaxclip.runs import open_run
+            from jaxclip.text_span import head_bases, sizes
+
+            run = open_run(self.folder)
+            layers, moments = self._layers(run.config.vision.n_layers), run.moments.heads
+            steps, rank = sizes(jax.tree.map(lambda x: x[0, 0], moments), self.steps, self.rank)
+            pool = open_pool(self.texts, run)
             at("loading the model")
             texts = pool_embeddings(pool, run, self.model, progress=lambda *counts: at("encoding texts", *counts))
             at("bases")
@@ -62,7 +64,9 @@ class TextSpan:
         write_json(self.out / "results.json", result)
         bases.save_bases(spans, self.out / "bases.npz")
         (self.out / "bases.md").write_text(bases.bases_markdown(result), encoding="utf-8")
-        figures = save_all(bases.bases_figure(result), self.out / "bases", self.format)
+        with stages("textspan") as at:
+            at("figure")
+            figures = save_all(bases.bases_figure(result), self.out / "bases", self.format)
         bases.print_bases(result)
         say(f"wrote {self.out / 'results.json'}, bases.npz, bases.md and {', '.join(path.name for path in figures)}")
         return result

@@ -16,6 +16,7 @@ from jaxclip.pools import read_lines
 from jaxclip.report.figures import save_all
 from jaxclip.report.masks import Shown, masks_figure
 from jaxclip.report.progress import bar
+from jaxclip.report.stages import stages
 from jaxclip.report.tables import print_numbers
 from jaxclip.segment_pass import SegmentOptions, ordered, segment_data, write_masks
 from jaxclip.spatial import chosen_heads
@@ -113,7 +114,9 @@ def segment_to_folder(
     """
     config = clip.config.vision
     chosen = chosen_heads(heads, config.n_layers, config.n_heads) if heads else None
-    embeddings = class_embeddings(clip, named.prompts)
+    with stages("segment") as at:
+        at("encoding classes")
+        embeddings = class_embeddings(clip, named.prompts)
     n = len(named.classes)
     source = source if metrics else Maskless(source)
     found = segment_data(
@@ -124,8 +127,10 @@ def segment_to_folder(
     with bar(clip.config.name) as progress:
         images, total = write_masks(found, out / "masks", named.classes, lambda: progress(next(done), n_images))
     labels = ("background", "foreground") if options.way == "foreground" else ("background", *named.classes)
-    few = [_shown(source, place, entry, out, options, order) for place, entry in enumerate(images[:MOST_SHOWN])]
-    figures = save_all(masks_figure(few, labels[1:]), out / "pictures", formats)
+    with stages("segment") as at:
+        at("figure")
+        few = [_shown(source, place, entry, out, options, order) for place, entry in enumerate(images[:MOST_SHOWN])]
+        figures = save_all(masks_figure(few, labels[1:]), out / "pictures", formats)
     if total is not None:
         _print(clip.config.name, total, labels)
     scored = None if total is None else total.to_dict()
