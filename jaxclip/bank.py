@@ -242,7 +242,7 @@ def _named(path: Path) -> Iterator[None]:
         # DATA_LOSS: Error reading shard entry .. in local file "..": Digest mismatch, .. [its own notes]
         # UNKNOWN: Error writing local file "..": Failed writing: ..: Input/output error [its own notes]
         # and in older versions: .. Failed to write to file [OS error 5: EIO Input/output error] [its own notes]
-        said = re.sub(r" \[OS error \d+: \w+ ([^]]*)\]", r": \1", str(error)).split(" [")[0]
+        said = re.sub(r" \[OS error \d+: (?:E[A-Z0-9]+ )?([^]]*)\]", r": \1", str(error)).split(" [")[0]
         found = re.search(r'local file "([^"]+)"', said)
         file, reason = found[1] if found else str(path), said.rsplit('": ', 1)[-1]
         if code := _CODES.get(reason.rsplit(": ", 1)[-1]):
