@@ -27,21 +27,28 @@ def appears_whole(folder: Path) -> Iterator[Path]:
     Raises:
       OSError: the disk is full or fails, in one sentence; any other error of the body as it is.
     """
-    draft = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".draft", dir=folder.parent))
+    with _explained(folder):
+        draft = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".draft", dir=folder.parent))
+        try:
+            yield draft
+            _sync(draft)
+            draft.chmod(0o755)
+            _replace(draft, folder)
+        except BaseException:
+            _remove(draft)
+            raise
+
+
+@contextmanager
+def _explained(folder: Path) -> Iterator[None]:
     try:
-        yield draft
-        _sync(draft)
-        draft.chmod(0o755)
-        _replace(draft, folder)
-    except BaseException as error:
-        _remove(draft)
-        if fault := disk_fault(error):
-            code, what, remedy = fault
-            raise OSError(
-                code, f"{what} while {folder.name} was written and nothing was left behind; {remedy}run it again",
-                str(folder),
-            ) from error  # fmt: skip
-        raise
+        yield
+    except Exception as error:
+        if not (fault := disk_fault(error)):
+            raise
+        code, what, remedy = fault
+        said = f"{what} while {folder.name} was written and nothing was left behind; {remedy}run it again"
+        raise OSError(code, said, str(folder)) from error
 
 
 def _replace(draft: Path, folder: Path) -> None:
@@ -90,11 +97,13 @@ def _remove(draft: Path) -> None:
 def disk_fault(error: BaseException) -> tuple[int, str, str] | None:
     """Its code, what happened and what to do first, if a full or failing disk is behind an error.
 
-    Orbax and tensorstore have their own types of error, with the system's words inside.
+    Orbax and tensorstore have their own types of error, with the system's words inside. An OSError that only quotes how
+    a disk failed is one of ours, and says more.
     """
     code, said = getattr(error, "errno", None), str(error).lower()
     if code not in (*FULL, *FAILING):
-        code = next((code for code in (*FULL, *FAILING) if os.strerror(code).lower() in said), None)
+        quoted = FULL if isinstance(error, OSError) else (*FULL, *FAILING)
+        code = next((code for code in quoted if os.strerror(code).lower() in said), None)
     if code is None:
         return None
     if code in FULL:
