@@ -13,6 +13,7 @@ Interpolation = Literal["bicubic", "bilinear", "nearest"]
 ResizeMode = Literal["shortest", "squash", "longest"]
 VisionPool = Literal["class", "mean"]
 TextPool = Literal["argmax", "eos", "last", "first"]
+TextProjection = Literal["linear", "linear_bias", "none"]
 DType = Literal["float32", "bfloat16", "float16"]
 Precision = Literal["highest", "high", "default", "tensorfloat32"]
 Attention = Literal["auto", "plain"]
@@ -106,7 +107,7 @@ class TextConfig:
     eos_id: int | None = None
     pad_mask: bool = False
     layer_scale: bool = False
-    projection: Literal["linear", "linear_bias", "none"] = "linear"
+    projection: TextProjection = "linear"
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
@@ -117,6 +118,7 @@ class TextConfig:
         _check_heads("TextConfig", self.width, self.n_heads)
         _check_choice("TextConfig", "activation", self.activation, Activation)
         _check_choice("TextConfig", "pool", self.pool, TextPool)
+        _check_choice("TextConfig", "projection", self.projection, TextProjection)
         if self.pool == "eos" and self.eos_id is None:
             raise ValueError("TextConfig.pool 'eos' needs eos_id, the id of the tokenizer's end-of-text token.")
         if self.projection == "none" and self.width != self.embed_dim:

@@ -118,7 +118,10 @@ class FolderTokenizer:
     def __call__(self, texts: str | Sequence[str], context: int | None = None) -> Int[np.ndarray, "text context"]:
         context = self.context if context is None else _check_context(context)
         cleaned = [clean_text(text, self.clean) for text in check_texts(texts)]
-        rows = self.backend(cleaned, max_length=context, truncation=True, padding=False)["input_ids"]
+        try:
+            rows = self.backend(cleaned, max_length=context, truncation=True, padding=False)["input_ids"]
+        except Exception as error:  # its Rust half raises plain Exceptions: for a word without an [UNK], say
+            raise ValueError(f"the checkpoint's own tokenizer fails on these texts ({error}).") from error
         tokens = _pad(rows, context, self.pad_id, left=self.backend.padding_side == "left")
         if self.strip_sep_token:
             tokens = np.where(tokens == self.backend.sep_token_id, np.int32(0), tokens)

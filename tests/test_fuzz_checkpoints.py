@@ -147,10 +147,31 @@ def test_any_value_in_a_tokenizer_file(folder, new, place):
     told(lambda: from_folder(folder, 8, 0)(["a dog"]))
 
 
+def test_a_tokenizer_without_a_word_for_the_unknown(tmp_path):
+    """Found by fuzzing: it is read, and its Rust half has an error of its own for the first text."""
+    (tmp_path / "tokenizer.json").write_text(json.dumps(replaced(TOKENIZER, ("model", "unk_token"), "[UNK]")))
+    with pytest.raises(ValueError, match="own tokenizer fails on these texts"):
+        from_folder(tmp_path, 8, 0)(["never seen"])
+
+
 @fuzz(40, damage=DAMAGE)
 def test_any_damage_to_a_tokenizer_file(folder, damage):
     (folder / "tokenizer.json").write_bytes(damaged(json.dumps(TOKENIZER).encode(), damage))
     told(lambda: from_folder(folder, 8, 0)(["a dog"]))
+
+
+@pytest.mark.parametrize("value", [None, {}, "cubic"])
+def test_a_projection_that_is_none(tmp_path, unchecked, value):
+    """Found by fuzzing: config.json says how text is projected, and shapes follow from it."""
+    done = convert.convert(small.export(tmp_path / "source"), tmp_path / "done")
+    config = json.loads((done / "config.json").read_text())
+    config["text"]["projection"] = value
+    (done / "config.json").write_text(json.dumps(config))
+    manifest = json.loads((done / "manifest.json").read_text())
+    del manifest["files"]["config.json"]
+    (done / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(ValueError, match=r"projection must be one of linear, linear_bias, none"):
+        checkpoint.load(done)
 
 
 @fuzz(

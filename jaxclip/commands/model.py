@@ -1,6 +1,7 @@
 """Commands about one model: convert it, prove it, decompose pictures with it."""
 
 import json
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -51,6 +52,8 @@ class Convert:
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
         check_least(image_size=self.image_size)
+        # Of several writes that fail Orbax waits for one; asyncio tells of the others when the process ends.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         from jaxclip.report.stages import stages
 
         with stages("convert") as at:
