@@ -1,5 +1,7 @@
 """The command line: arguments in, library calls, files out. Commands stand in the order one would use them."""
 
+import atexit
+import gc
 import json
 import os
 import sys
@@ -50,6 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # Before NumPy is imported: LAPACK's threads wait for each other by spinning, and on cores that others use too,
     # small decompositions then take seconds where one thread takes milliseconds.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # When Python ends it looks through all that JAX imported for cycles to free: most of a second after the last word.
+    atexit.register(gc.freeze)
     try:
         try:
             status = _main(list(sys.argv[1:] if arguments is None else arguments))
