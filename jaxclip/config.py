@@ -30,6 +30,12 @@ def _check_positive(owner: str, **sizes: int) -> None:
             raise ValueError(f"{owner}.{field} must be a positive integer; got {value!r}.")
 
 
+def _height_width(name: str, size: Any) -> tuple[int, int]:
+    if len(size) != 2:
+        raise ValueError(f"{name} must be a height and a width; got {size}.")
+    return int(size[0]), int(size[1])
+
+
 def _check_heads(owner: str, width: int, n_heads: int) -> None:
     if width % n_heads:
         raise ValueError(f"{owner}.width must be a multiple of n_heads; got width {width} with {n_heads} heads.")
@@ -59,9 +65,9 @@ class VisionConfig:
 
     def __post_init__(self) -> None:
         for field in ("image_size", "patch_size"):
-            height, width = (int(n) for n in getattr(self, field))
-            object.__setattr__(self, field, (height, width))
-            _check_positive("VisionConfig", **{field: min(height, width)})
+            size = _height_width(f"VisionConfig.{field}", getattr(self, field))
+            object.__setattr__(self, field, size)
+            _check_positive("VisionConfig", **{field: min(size)})
         _check_positive(
             "VisionConfig", width=self.width, n_layers=self.n_layers, n_heads=self.n_heads, mlp_dim=self.mlp_dim,
             embed_dim=self.embed_dim,
@@ -145,7 +151,7 @@ class PreprocessConfig:
     fill: int = 0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", (int(self.size[0]), int(self.size[1])))
+        object.__setattr__(self, "size", _height_width("PreprocessConfig.size", self.size))
         for field in ("mean", "std"):
             values = tuple(float(x) for x in getattr(self, field))
             if len(values) != 3:

@@ -160,17 +160,21 @@ def test_any_damage_to_a_tokenizer_file(folder, damage):
     told(lambda: from_folder(folder, 8, 0)(["a dog"]))
 
 
-@pytest.mark.parametrize("value", [None, {}, "cubic"])
-def test_a_projection_that_is_none(tmp_path, unchecked, value):
-    """Found by fuzzing: config.json says how text is projected, and shapes follow from it."""
+@pytest.mark.parametrize(("part", "field", "value", "message"), [
+    *(("text", "projection", value, "must be one of linear, linear_bias, none") for value in (None, {}, "cubic")),
+    ("preprocess", "size", [], "must be a height and a width"),
+    ("vision", "patch_size", [1, 2, 3], "must be a height and a width"),
+])  # fmt: skip
+def test_what_a_config_cannot_say(tmp_path, unchecked, part, field, value, message):
+    """Found by fuzzing, and the like of it: shapes follow from it before anything else looks."""
     done = convert.convert(small.export(tmp_path / "source"), tmp_path / "done")
     config = json.loads((done / "config.json").read_text())
-    config["text"]["projection"] = value
+    config[part][field] = value
     (done / "config.json").write_text(json.dumps(config))
     manifest = json.loads((done / "manifest.json").read_text())
     del manifest["files"]["config.json"]
     (done / "manifest.json").write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match=r"projection must be one of linear, linear_bias, none"):
+    with pytest.raises(ValueError, match=f"{field} {message}"):
         checkpoint.load(done)
 
 
