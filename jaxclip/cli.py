@@ -94,6 +94,8 @@ def _unheard() -> bool:
 def _closed(stream: Any) -> bool:
     import select
 
+    if not hasattr(select, "poll"):  # Windows
+        return False
     poll = select.poll()
     try:
         poll.register(stream, select.POLLOUT)
