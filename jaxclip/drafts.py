@@ -27,7 +27,7 @@ def appears_whole(folder: Path) -> Iterator[Path]:
     Raises:
       OSError: the disk is full or fails, in one sentence; any other error of the body as it is.
     """
-    with _explained(folder):
+    with disk_explained(folder, f"while {folder.name} was written and nothing was left behind", "run it again"):
         draft = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".draft", dir=folder.parent))
         try:
             yield draft
@@ -40,15 +40,21 @@ def appears_whole(folder: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _explained(folder: Path) -> Iterator[None]:
+def disk_explained(folder: Path, outcome: str, then: str) -> Iterator[None]:
+    """A disk that is full or fails in one sentence, whichever library met it.
+
+    Args:
+      folder: that was written to.
+      outcome: what became of it, after "the disk filled up".
+      then: what to do when there is space.
+    """
     try:
         yield
     except Exception as error:
         if not (fault := disk_fault(error)):
             raise
         code, what, remedy = fault
-        said = f"{what} while {folder.name} was written and nothing was left behind; {remedy}run it again"
-        raise OSError(code, said, str(folder)) from error
+        raise OSError(code, f"{what} {outcome}; {remedy}{then}", str(folder)) from error
 
 
 def _replace(draft: Path, folder: Path) -> None:

@@ -32,6 +32,7 @@ from jaxclip.config import VisionConfig
 from jaxclip.data.loader import Batch, batches
 from jaxclip.data.order import Order
 from jaxclip.data.source import Source
+from jaxclip.drafts import disk_explained
 from jaxclip.heads import HeadState
 from jaxclip.nonfinite import explain_nonfinite
 from jaxclip.pass_step import Units, step
@@ -45,7 +46,6 @@ from jaxclip.run_folder import (
     check_unchanged,
     claimed,
     describe,
-    explained,
     fixed_checksums,
     read_info,
     replaced,
@@ -157,7 +157,7 @@ def run_pass(
         described["order"] = {"parts": order.parts, "steps": order.steps}
         hosts.agree(model=described["model"]["hash"], data=described["data"]["fingerprint"], out=str(out),
                     options=described["options"])  # fmt: skip
-        held.enter_context(explained(out))
+        held.enter_context(disk_explained(out, "and what was done so far is kept", "run the same command again"))
         hosts.once(lambda: held.enter_context(claimed(out)))
         hosts.once(lambda: settle(out, described, clip))
         hosts.check_shared(out / LOCK)

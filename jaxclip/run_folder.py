@@ -20,7 +20,6 @@ from jaxclip.checksums import changed, checksums
 from jaxclip.clip import Clip
 from jaxclip.config import ClipConfig
 from jaxclip.data.source import Source
-from jaxclip.drafts import disk_fault
 from jaxclip.heads import head_matrices
 from jaxclip.params import flatten
 from jaxclip.strict_json import parse_json
@@ -110,19 +109,6 @@ def _lock(file: BinaryIO) -> bool:
     except OSError as error:
         return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)  # some network disks have no locks at all
     return True
-
-
-@contextmanager
-def explained(folder: Path) -> Iterator[None]:
-    """A disk that is full or fails in one sentence, whichever library met it."""
-    try:
-        yield
-    except Exception as error:
-        if not (fault := disk_fault(error)):
-            raise
-        code, what, remedy = fault
-        said = f"{what} and what was done so far is kept; {remedy}run the same command again"
-        raise OSError(code, said, str(folder)) from error
 
 
 @contextmanager
