@@ -204,7 +204,7 @@ class ClipConfig:
 @dataclass(frozen=True, kw_only=True)
 class Compute:
     """How the towers calculate. Whatever is chosen, LayerNorm statistics, softmax, the pooled residual stream and every
-    contribution accumulate in float32.
+    contribution are float32, so the sum stays exact: what a choice changes is the embedding itself.
 
     `dtype` is what activations and weights are multiplied in. `precision` is how float32 products are formed on
     hardware that can cut them short: `highest` is true float32, `tensorfloat32` and `default` are what GPUs and TPUs

@@ -139,13 +139,15 @@ def _choice(name: str, value: str, choices) -> str:
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Readout:
-    """The affine map from the pooled residual stream to the embedding: final LayerNorm, then projection."""
+    """The affine map from the pooled residual stream to the embedding: final LayerNorm, then projection.
+
+    Its products are true float32 whatever the towers calculate in: they are few, and the sum is exact by them.
+    """
 
     scale: Float[Array, "width"]
     bias: Float[Array, "width"]
     projection: Float[Array, "width embed"]
     eps: float = field(metadata={"static": True})
-    precision: str = field(metadata={"static": True})
 
     def embed(self, z: Float[Array, "batch width"]) -> Float[Array, "batch embed"]:
         """LayerNorm(z) @ P."""
@@ -168,7 +170,7 @@ class Readout:
         return ops.moments(z, self.eps)[1]
 
     def _dot(self, a: Array, b: Array) -> Array:
-        return jnp.matmul(a, b, precision=self.precision)
+        return jnp.matmul(a, b, precision="highest")
 
 
 @jax.tree_util.register_dataclass
@@ -212,7 +214,7 @@ def assemble(
     rest = readout.constant(terms.z, constants)
 
     def embed(spec: str, *operands: Array) -> Array:
-        return jnp.einsum(spec, *operands, precision=readout.precision)
+        return jnp.einsum(spec, *operands, precision="highest")
 
     # The order of a three-way product is picked from the shapes: W_O @ G first for many samples, last for few.
     scaled = terms.attn * inverse.reshape(1, -1, *(1,) * (terms.attn.ndim - 2)) if detail != "token" else terms.attn

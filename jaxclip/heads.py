@@ -97,7 +97,7 @@ def _head_state(vision: Any, images: Array) -> HeadState:
     mean, sigma = ops.moments(terms.z, readout.eps)
     # The class token is one of n_tokens, and biases and constants are split evenly over tokens.
     first = _coordinates(jnp.asarray(terms.first), mean, sigma, 1 / vision.config.n_tokens)
-    class_attn = jnp.einsum("blhu,lhue->ble", first, matrices, precision=readout.precision)
+    class_attn = jnp.einsum("blhu,lhue->ble", first, matrices, precision="highest")
     return HeadState(readout.embed(terms.z), heads, others.mlp, others.init, class_attn)
 
 

@@ -80,7 +80,7 @@ def _text_maps(
     vision: Any, images: AnyArray, texts: AnyArray, chosen: Array | None, each: bool, constants: Constants
 ) -> tuple[Array, Array]:
     readout = vision.readout()
-    projection = jnp.einsum("we,se->ws", readout.projection, texts, precision=readout.precision)
+    projection = jnp.einsum("we,se->ws", readout.projection, texts, precision="highest")
     readout = replace(readout, projection=projection)
     g = readout.linear(constants)
     late = not each and summed_first(len(images) * vision.config.n_tokens, *g.shape)
@@ -88,11 +88,11 @@ def _text_maps(
     kernel, bias = vision.blocks.output()
     maps, inverse = terms.attn, 1 / readout.sigma(terms.z)
     if late:
-        maps = jnp.einsum("btw,ws->bts", maps, g, precision=readout.precision)
+        maps = jnp.einsum("btw,ws->bts", maps, g, precision="highest")
     if each:
         # W_O @ G @ rᵀ first: for many texts the other order would pass through a head's part of the residual stream.
-        matrices = jnp.einsum("lhcw,ws->lhcs", kernel, g, precision=readout.precision)
-        maps = jnp.einsum("lbhtc,lhcs->blhts", maps * inverse[:, :, None, None], matrices, precision=readout.precision)
+        matrices = jnp.einsum("lhcw,ws->lhcs", kernel, g, precision="highest")
+        maps = jnp.einsum("lbhtc,lhcs->blhts", maps * inverse[:, :, None, None], matrices, precision="highest")
     else:
         maps = maps * inverse[:, :, None]
     if constants == "spread":
@@ -118,7 +118,7 @@ def _share(readout: Readout, z: Array, bias: Array, n_terms: int) -> Float[Array
     """The part of the constants that falls to one token of one head of each layer."""
     inverse = 1 / readout.sigma(z)
     rest = readout.constant(z, "spread") / (2 * len(bias) + 1)
-    biases = jnp.einsum("bi,lw,ws->bls", inverse, bias, readout.linear("spread"), precision=readout.precision)
+    biases = jnp.einsum("bi,lw,ws->bls", inverse, bias, readout.linear("spread"), precision="highest")
     return (biases + rest[:, None]) / n_terms
 
 

@@ -108,7 +108,7 @@ class VisionTransformer(nnx.Module):
         scale, bias, projection = (
             x[...].astype(jnp.float32) for x in (self.ln_post.scale, self.ln_post.bias, self.projection)
         )
-        return Readout(scale, bias, projection, self.config.eps, self.compute.precision)
+        return Readout(scale, bias, projection, self.config.eps)
 
     def _check(self, images: AnyArray, masks: Masks, detail: str = "full", constants: str = "spread") -> Masks:
         for name, value, choices in (("detail", detail, Detail), ("constants", constants, Constants)):
@@ -196,8 +196,9 @@ def forward(
             mixed = mixed * heads[:, None, None].astype(mixed.dtype)
             pattern = pattern * heads[:, None]
         x = x + blocks.project_out(block, mixed, compute)
-        vectors = jnp.einsum("bht,bhtc->bhc", pattern, v.astype(jnp.float32), precision=compute.precision)
-        z = z + jnp.einsum("bhc,hcw->bw", vectors, kernel, precision=compute.precision) + bias
+        # Here and below true float32, so that z is the sum of the terms however the towers calculate.
+        vectors = jnp.einsum("bht,bhtc->bhc", pattern, v.astype(jnp.float32), precision="highest")
+        z = z + jnp.einsum("bhc,hcw->bw", vectors, kernel, precision="highest") + bias
         added = blocks.mlp(block, x, config.activation, config.eps, compute)
         if alive is not None:
             added = added * alive.astype(added.dtype)
@@ -209,7 +210,7 @@ def forward(
         if detail == "token":
             kept = kept if weights is None else kept * weights[:, None, None]
             spec, operands = ("bhtc,hcw->btw", ()) if g is None else ("bhtc,hcw,we->bte", (g,))
-            total = total + jnp.einsum(spec, kept, kernel, *operands, precision=compute.precision)
+            total = total + jnp.einsum(spec, kept, kernel, *operands, precision="highest")
             kept = None
         return (x + added, z + mlp, total), (kept, None if detail is None else mlp, first)
 

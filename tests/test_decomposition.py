@@ -11,7 +11,9 @@ import towers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jaxclip.config import Compute
 from jaxclip.contributions import Constants, Contributions, Detail
+from jaxclip.heads import head_state
 
 DETAILS, CONSTANTS = get_args(Detail), get_args(Constants)
 OPTIONS = [
@@ -180,8 +182,6 @@ def test_a_lower_detail_never_builds_the_higher_one(detail):
 
 
 def test_bfloat16_keeps_the_sum_exact():
-    from jaxclip.config import Compute
-
     exact = towers.vision()
     vision = towers.vision(compute=Compute(dtype="bfloat16"))
     images = towers.images(vision.config)
@@ -191,6 +191,25 @@ def test_bfloat16_keeps_the_sum_exact():
         assert relative(contributions.total(), embedding) < 1e-6
     # Eight bits of mantissa through three layers.
     assert 1e-5 < relative(embedding, exact.embed(images)) < 3e-2
+
+
+def test_no_shortened_product_stands_between_the_terms_and_their_sum():
+    """Where hardware cuts float32 products short, decomposing adds none of those to the plain pass; CPUs have none."""
+    vision = towers.vision(compute=Compute(precision="tensorfloat32"))
+    images = jnp.asarray(towers.images(vision.config))
+    texts = jnp.ones((3, vision.config.embed_dim))
+
+    def short(run):
+        text = jax.jit(run).lower(vision, images).as_text()
+        return [line.count("HIGHEST") for line in text.splitlines() if "dot_general" in line].count(0)
+
+    plain = short(lambda v, x: v.embed(x))
+    assert plain == 8  # patches; queries, keys and values; two patterns and what they mix; the way out; the MLP's two
+    for detail in DETAILS:
+        assert short(lambda v, x, detail=detail: v(x, detail=detail)) == plain
+    assert short(head_state) == plain
+    for each in (False, True):
+        assert short(lambda v, x, each=each: v.map(x, texts, each=each)) == plain
 
 
 def test_normalized_and_projected_terms_sum_too():
