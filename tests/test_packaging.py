@@ -53,7 +53,7 @@ def unpacked(checkout, tmp_path_factory):
     """The folder inside an sdist."""
     out = tmp_path_factory.mktemp("sdist")
     with tarfile.open(build("sdist", checkout, out)) as file:
-        file.extractall(out, filter="data")
+        file.extractall(out, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     return next(path for path in out.iterdir() if path.is_dir())
 
 
