@@ -1,5 +1,6 @@
 """What the decomposition costs on a GPU: images a second of the plain pass, of each detail and of a pass with moments,
 their share of the card's peak, memory, the sum's error by precision, TextSpan of all heads, a whole pass over files.
+Beside PyTorch: both towers' error against open_clip, and its forward pass on the same card.
 
     python experiments/bench_gpu.py --minutes 8                  # one call; the same command goes on where it stopped
     python experiments/bench_gpu.py --models ViT-L-14 --only speed --programs plain head moments
@@ -18,28 +19,23 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
+import bench_gpu_files
+import bench_gpu_torch
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from PIL import Image
 
-from jaxclip.clip import Clip
 from jaxclip.collected import Collected
-from jaxclip.config import ClipConfig, Compute, PreprocessConfig, VisionConfig
+from jaxclip.config import Compute, VisionConfig
 from jaxclip.contributions import Detail
 from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
 from jaxclip.convert.registry import model_cfg  # pyright: ignore[reportMissingImports]
-from jaxclip.data.loader import batches
-from jaxclip.data.sources import open_data
 from jaxclip.heads import head_matrices
 from jaxclip.pass_step import step
-from jaxclip.passes import PassOptions, run_pass
 from jaxclip.text_span import head_bases
-from jaxclip.tokenizer import MissingTokenizer
 from jaxclip.vision import VisionTransformer
 
 RESULTS = Path(__file__).parent / "results"
@@ -76,8 +72,8 @@ def main() -> None:
         found = results.setdefault(model, {"flops_an_image": flops(configured(model))}).setdefault(part, {})
         if isinstance(found.get(row), str | None):
             unmeasured = NO_GPU if not there else LATE if time.monotonic() > deadline else None
-            found[row] = unmeasured or measure(found)
-        if best and part == "speed" and isinstance(found[row], dict):
+            found[row] = unmeasured or measure(results[model])
+        if best and part in ("speed", "open_clip") and isinstance(found[row], dict):
             found[row]["share_of_peak"] = found[row]["images_per_s"] * results[model]["flops_an_image"] / best
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(results, indent=1) + "\n")
@@ -107,7 +103,7 @@ def rows(options: argparse.Namespace) -> Iterator[tuple[str, str, str, Callable[
     for part in options.only:
         for model in options.models:
             for row in options.programs if part == "speed" else PARTS[part][0]:
-                yield part, model, row, partial(PARTS[part][1], configured(model), row, options)
+                yield part, model, row, partial(PARTS[part][1], model, row, options)
 
 
 def configured(model: str) -> VisionConfig:
@@ -131,16 +127,20 @@ def flops(config: VisionConfig) -> float:
     return 2.0 * (patches + config.n_layers * block + w * config.embed_dim)
 
 
-def speed(config: VisionConfig, name: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
+def speed(model: str, name: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any]:
     """Images a second: the plain pass by batch until a larger one gains less than 3% or does not fit; every other
     program at the plain pass's best batch, or the largest half, quarter ... of it that fits. Shares are of the plain
     pass's best."""
-    compute = PRECISIONS[options.precision]
+    config, compute = configured(model), PRECISIONS[options.precision]
     vision = tower(config, replace(compute, attention="plain") if name == "explicit" else compute)
-    plain = found["plain"] if isinstance(found.get("plain"), dict) and found["plain"]["batch"] else None
+    best = found["speed"].get("plain")
+    plain = best if isinstance(best, dict) and best["batch"] else None
     sizes = options.batches if plain is None else [plain["batch"] >> n for n in range(plain["batch"].bit_length())]
     row: dict[str, Any] = {"images_per_s": 0.0, "batch": None, "batches": {}}
     for batch in sizes:
+        if too_large(name, vision, batch):
+            row["does_not_fit"] = batch
+            continue
         try:
             one = row["batches"][str(batch)] = measured(name, vision, pictures(config, batch), options.seconds)
         except jax.errors.JaxRuntimeError as error:
@@ -158,6 +158,16 @@ def speed(config: VisionConfig, name: str, options: argparse.Namespace, found: d
     if plain:
         row["share_of_plain"] = row["images_per_s"] / plain["images_per_s"]
     return row
+
+
+def too_large(name: str, vision: VisionTransformer, batch: int) -> bool:
+    """Whether the result alone leaves no room; the compiler takes a minute to find that out."""
+    limit = (jax.devices()[0].memory_stats() or {}).get("bytes_limit")
+    if limit is None or name not in get_args(Detail):
+        return False
+    images = jax.ShapeDtypeStruct((batch, *vision.config.image_size, 3), jnp.float32)
+    result = jax.eval_shape(lambda v, x: v(x, detail=name), vision, images)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(result)) > 0.9 * limit
 
 
 def measured(name: str, vision: VisionTransformer, images: jax.Array, seconds: float) -> dict[str, float]:
@@ -197,8 +207,9 @@ def program(name: str, vision: VisionTransformer, images: jax.Array) -> tuple[An
     return compiled, partial(compiled, vision, images)
 
 
-def sums(config: VisionConfig, name: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, float]:
+def sums(model: str, name: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, float]:
     """Largest error of `total()` and, against float32, of the embedding itself, relative to its norm."""
+    config = configured(model)
     images, vision = pictures(config, 4), tower(config, PRECISIONS[name])
     errors = {}
     for detail in get_args(Detail):
@@ -213,8 +224,9 @@ def relative(x: Any, expected: Any) -> float:
     return float((np.linalg.norm(x - expected, axis=-1) / np.linalg.norm(expected, axis=-1)).max())
 
 
-def textspans(config: VisionConfig, _: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, float]:
+def textspans(model: str, _: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, float]:
     """Seconds for the bases of all heads, from moments of a few hundred images."""
+    config = configured(model)
     vision = tower(config, Compute())
     moments = {"all": Collected.zero(config)}
     for seed in range(4):
@@ -229,42 +241,26 @@ def textspans(config: VisionConfig, _: str, options: argparse.Namespace, found: 
     return {"heads": config.n_layers * config.n_heads, "texts": N_TEXTS, "seconds": time.perf_counter() - start}
 
 
-def files(config: VisionConfig, name: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, float]:
-    """Images a second of reading JPEGs alone, or of `jaxclip run` over them, from its third step to its last."""
-    preprocess = PreprocessConfig(
-        size=config.image_size, mean=(0.48, 0.46, 0.41), std=(0.27, 0.26, 0.28), interpolation="bicubic",
-        resize_mode="shortest",
-    )  # fmt: skip
-    batch = min(256, options.files // 5)
-    with TemporaryDirectory() as folder:
-        photographs(Path(folder) / "in", options.files)
-        source = open_data(str(Path(folder) / "in"))
-        stamps: list[tuple[float, int]] = []
-        asked = PassOptions(batch=batch)
-        if name == "reading":
-            for n, _ in enumerate(batches(source, preprocess, asked.order(config, len(source))), 1):
-                stamps.append((time.perf_counter(), n * batch))
-        else:
-            whole = ClipConfig(
-                name="random", vision=config, text=None, text_missing="an image tower alone", preprocess=preprocess
-            )
-            vision = tower(config, PRECISIONS[options.precision])
-            clip = Clip(vision, None, jnp.zeros(()), None, whole, MissingTokenizer("an image tower alone"))
-            run_pass(
-                clip, source, Path(folder) / "out", asked,
-                progress=lambda done, total: stamps.append((time.perf_counter(), done)),
-            )  # fmt: skip
-    (start, first), (end, last) = stamps[2], stamps[-1]
-    return {"images_per_s": (last - first) / (end - start), "batch": batch}
+def files(model: str, name: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, float]:
+    """Images a second of reading JPEGs alone, or of `jaxclip run` over them."""
+    vision = tower(configured(model), PRECISIONS[options.precision])
+    return bench_gpu_files.speed(vision, options.files, reading=name == "reading")
 
 
-def photographs(folder: Path, n: int) -> None:
-    """JPEGs of 500 by 375 pixels, of blots as large as a photograph's."""
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    first = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8)).resize((500, 375), Image.Resampling.BICUBIC)
-    for index in range(n):
-        first.rotate(index % 360).save(folder / f"{index:05}.jpg", quality=90)
+def parity(model: str, name: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, float] | str:
+    """The largest error of each kind against open_clip in PyTorch, in float32 on the host, of an embedding's norm."""
+    return bench_gpu_torch.parity("scenes" if model == "tiny" else model, PRECISIONS[name])
+
+
+def open_clip(model: str, name: str, options: argparse.Namespace, found: dict[str, Any]) -> dict[str, Any] | str:
+    """Images a second of open_clip's image tower in PyTorch on the same card, at the plain pass's best batch."""
+    plain = found.get("speed", {}).get("plain")
+    batch = plain["batch"] if isinstance(plain, dict) else options.batches[0]
+    theirs = "ViT-B-32" if model == "tiny" else model
+    row = bench_gpu_torch.speed(theirs, PRECISIONS[options.precision], batch, options.seconds, name == "compiled")
+    if isinstance(row, dict) and isinstance(plain, dict):
+        row["share_of_plain"] = row["images_per_s"] / plain["images_per_s"]
+    return row
 
 
 def tower(config: VisionConfig, compute: Compute) -> VisionTransformer:
@@ -285,7 +281,8 @@ def pictures(config: VisionConfig, batch: int, seed: int = 2) -> jax.Array:
 
 PARTS = {
     "speed": (PROGRAMS, speed), "sums": (tuple(PRECISIONS), sums), "textspan": (("all heads",), textspans),
-    "files": (("reading", "pass"), files),
+    "files": (("reading", "pass"), files), "parity": (tuple(PRECISIONS), parity),
+    "open_clip": (("eager", "compiled"), open_clip),
 }  # fmt: skip
 """Rows of each part, and how to measure one."""
 

@@ -26,7 +26,9 @@ Row = tuple[str, str, Callable[[Any], str]]
 def read(folder: Path = RESULTS) -> dict[str, Any]:
     """The results of every script that has run, by its name."""
     files = {name: folder / f"bench_{name}.json" for name in NAMES}
-    return {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+    found = {name: json.loads(file.read_text()) for name, file in files.items() if file.is_file()}
+    cards = [json.loads(file.read_text()) for file in sorted(folder.glob("gpu_*.json"))]
+    return found | {"gpu": [card for card in cards if card["device"]]}
 
 
 def filled(page: str, results: dict[str, Any]) -> str:
@@ -103,6 +105,41 @@ def growth(results: dict[str, Any]) -> str:
     return "\n".join([*rows, "", PLOT])
 
 
+def gpu(whole: bool) -> Callable[[dict[str, Any]], str]:
+    """What `bench_gpu.py` found, a table a card; not `whole`, only what was measured."""
+
+    def block(results: dict[str, Any]) -> str:
+        return "\n\n".join(_card(card, whole) for card in results["gpu"]) or "GPUs: not measured."
+
+    return block
+
+
+def _card(card: dict[str, Any], whole: bool) -> str:
+    models = {name: found for name, found in card.items() if isinstance(found, dict) and "speed" in found}
+    rows = [(f"{name}, {what}", value(found, path, written))
+            for name, found in models.items() for what, path, written in GPU]  # fmt: skip
+    body = [f"| {what} | {written} |" for what, written in rows if whole or written != MISSING]
+    heading = f"{card['device']}, JAX {card['versions']['jax']}, {card['date']}"
+    return "\n".join([f"| {heading} | |", "|---|---|", *body])
+
+
+def speed(found: Any) -> str:
+    """A row of speeds; a string says why there is none."""
+    if isinstance(found, str):
+        return MISSING
+    of_plain = f", {found['share_of_plain']:.2f} of plain" if "share_of_plain" in found else ""
+    of_peak = f", {100 * found['share_of_peak']:.0f} % of the card's peak" if "share_of_peak" in found else ""
+    return f"{found['images_per_s']:,.0f} images/s{of_plain}{of_peak}"
+
+
+def largest(found: Any) -> str:
+    """The largest error of the sum over details, and how far the embedding is from float32's."""
+    if isinstance(found, str):
+        return MISSING
+    sums = max(error for detail, error in found.items() if detail != "embedding")
+    return f"{sums:.0e}" + (f"; embedding {found['embedding']:.0e} from float32's" if found["embedding"] else "")
+
+
 SPEED: list[Row] = [
     *((f'`detail="{name}"` / plain forward pass', f"core/speed/{name}/times plain", ratio)
       for name in ("layer", "head", "token", "full")),
@@ -150,6 +187,15 @@ DETAILS: list[Row] = [
     ("largest error of the sum, of the embedding's norm", "core/sums", worst),
     ("program text, 24 layers beside 4: growth", "core/program/head/growth", share),
 ]
+GPU: list[Row] = [
+    ("plain forward pass, bfloat16", "speed/plain", speed),
+    *((f'`detail="{name}"`', f"speed/{name}", speed) for name in ("layer", "head", "token", "full")),
+    ("a pass collecting moments", "speed/moments", speed),
+    ("plain, without cuDNN's attention", "speed/explicit", speed),
+    ("open_clip in PyTorch", "open_clip/eager", speed),
+    ("open_clip in PyTorch, compiled", "open_clip/compiled", speed),
+    *((f"error of the sum, {name}", f"sums/{name}", largest) for name in ("float32", "tf32", "bfloat16")),
+]
 BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "setting": setting,
     "speed": table(SPEED, "ratio"),
@@ -157,6 +203,8 @@ BLOCKS: dict[str, Callable[[dict[str, Any]], str]] = {
     "cost": table(COST, "cost"),
     "details": table(DETAILS, "measured"),
     "growth": growth,
+    "gpu": gpu(whole=True),
+    "gpu_measured": gpu(whole=False),
 }
 
 

@@ -84,9 +84,9 @@ def drawn(rng: np.random.Generator, path: str, shape: tuple[int, ...]) -> np.nda
     return noise * np.float32(0.02 if "embedding" in path else shape[-1] ** -0.5 / 4)
 
 
-def errors(source: Path, batch: int) -> dict[str, float]:
-    """The largest error of each kind, relative to an embedding's norm."""
-    clip = jaxclip.load(source)
+def errors(source: Path, batch: int, **compute: Any) -> dict[str, float]:
+    """The largest error of each kind, relative to an embedding's norm; `compute` as `jaxclip.load` takes it."""
+    clip = jaxclip.load(source, **compute)
     images = verify.probe_images(clip, batch)
     checks = [*verify.verify(clip, images), *verify.compare(clip, source, images)]
     return {kind: max(check.error for check in checks if check.what.startswith(kind)) for kind in KINDS}

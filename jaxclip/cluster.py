@@ -23,6 +23,9 @@ AGAIN = 75
 HEARTBEAT = 30
 """Seconds without a sign of life after which a host is lost."""
 
+OLDEST = (0, 9, 2)
+"""First JAX whose end can be met when a host is lost; older ones end the others with status 1 and without a word."""
+
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
 """What comes before a machine is taken away: from Kubernetes and Cloud TPU, from a terminal, from SLURM's --signal."""
 
@@ -76,11 +79,19 @@ def joined(
       hosts: how many there are.
       host: which one this is, from 0. Without the three, JAX takes them from the launcher: Cloud TPU, SLURM, Kubernetes
         or Open MPI.
+
+    Raises:
+      ValueError: a JAX older than `OLDEST`.
     """
     import jax
 
     from jaxclip.passes import Stopped
 
+    if jax.__version_info__ < OLDEST:
+        raise ValueError(
+            f"several hosts need JAX {'.'.join(map(str, OLDEST))} or newer, to say so when one is lost; "
+            f"got {jax.__version__}. pip install -U jax, on all of them."
+        )
     with _quiet() as log, _told(log):
         # Its handler of signals would take the place of `stopping`, which meets more of them.
         if hasattr(jax.config, "jax_enable_preemption_service"):  # older ones have no such switch

@@ -28,7 +28,8 @@ def test_what_is_not_measured_is_said_and_no_number_stands_in_its_place(tmp_path
     ):
         (model,) = (value for value in bench(out, *options).values() if isinstance(value, dict) and "speed" in value)
         assert model.pop("flops_an_image") > 0
-        assert {part: len(rows) for part, rows in model.items()} == {"speed": 7, "sums": 3, "textspan": 1, "files": 2}
+        parts = {"speed": 7, "sums": 3, "textspan": 1, "files": 2, "parity": 3, "open_clip": 2}
+        assert {part: len(rows) for part, rows in model.items()} == parts
         assert set(leaves(model)) == {reason}
 
 

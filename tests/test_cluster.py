@@ -5,10 +5,11 @@ import signal
 import subprocess
 import sys
 
+import jax
 import pytest
 
 from jaxclip import hosts
-from jaxclip.cluster import AGAIN, _lost, several
+from jaxclip.cluster import AGAIN, _lost, joined, several
 
 SLURM = {
     "SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "node[1-4]", "SLURM_PROCID": "1", "SLURM_LOCALID": "0",
@@ -47,6 +48,13 @@ def test_hosts_by_argument():
         several("10.0.0.1:1234", 2, 2)
     with pytest.raises(ValueError, match="address:port"):
         several("10.0.0.1", 2, 1)
+
+
+def test_a_jax_that_would_end_without_a_word_is_refused(monkeypatch):
+    monkeypatch.setattr(jax, "__version_info__", (0, 9, 1))
+    monkeypatch.setattr(jax, "__version__", "0.9.1")
+    with pytest.raises(ValueError, match=r"several hosts need JAX 0.9.2 or newer, .*; got 0.9.1. pip install -U jax"):
+        joined(print, "127.0.0.1:1", 2, 0).__enter__()
 
 
 def test_who_is_gone_is_read_from_what_the_runtime_says():
