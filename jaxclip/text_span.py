@@ -81,11 +81,13 @@ def textspan(
     Args:
       moments: of the component's contributions, `Moments.of(samples)` or in head coordinates.
       texts: embeddings of the pool; their scale is kept and matters, so give all of them unit norm.
-      steps: texts to pick.
+      steps: texts to pick, at most the rank. Where nothing is left to explain, as after the last text of a small pool,
+        what follows is empty (-1).
       rank: of the space that texts are projected on. Default: head_dim for moments in head coordinates; for plain
         samples every direction with more than a ten-millionth of the second moment of the strongest, which leaves out
-        what is only rounding. The paper's code has 80, more than a head really has, so that its last directions are
-        such noise.
+        what is only rounding. A rank above what the samples can have, head_dim + 3 for a head, is cut to that: the
+        paper's code has 80, more than a head really has, so that its last directions are such noise. `sizes` says what
+        is used.
 
     Raises:
       ValueError: no texts, texts of another size than the samples, steps or rank out of range, moments of no samples,
@@ -109,6 +111,8 @@ def head_bases(
     devices: Sequence[Any] | None = None,
 ) -> TextSpan:
     """The text bases of a stack of heads [layer, head]; other arguments and errors as in `textspan`.
+
+    As there, a rank above a head's own, head_dim + 3, is cut to that.
 
     Args:
       devices: that share the heads out; by default all of this host. Nothing crosses them.
@@ -141,7 +145,7 @@ def _head_bases(moments: Moments, texts: Array, steps: int, rank: int | None) ->
 
 
 def sizes(moments: Moments, steps: int, rank: int | None = None) -> tuple[int, int]:
-    """Steps and rank that `textspan` runs with, checked without texts.
+    """Steps and rank that `textspan` runs with, checked without texts; a rank above what samples can have is cut.
 
     Raises:
       ValueError: out of range, or the moments of more than one component.
@@ -152,8 +156,21 @@ def sizes(moments: Moments, steps: int, rank: int | None = None) -> tuple[int, i
             f"textspan takes the moments of one component; got a stack of shape {moments.centre.value.shape[:-1]}. "
             f"Map over it: jax.vmap(textspan, in_axes=(0, None))."
         )
-    most = min(units, embed)
-    default = most if moments.basis is None else min(max(units - 3, 1), embed)
+    if moments.basis is not None:
+        return head_sizes(units - 3, embed, steps, rank)
+    return _sizes(min(units, embed), min(units, embed), embed, steps, rank)
+
+
+def head_sizes(head_dim: int, embed_dim: int, steps: int, rank: int | None = None) -> tuple[int, int]:
+    """Steps and rank that a head's basis is made with, as `sizes` says them, before there are moments.
+
+    Raises:
+      ValueError: out of range.
+    """
+    return _sizes(min(max(head_dim, 1), embed_dim), min(head_dim + 3, embed_dim), embed_dim, steps, rank)
+
+
+def _sizes(default: int, most: int, embed: int, steps: int, rank: int | None) -> tuple[int, int]:
     rank = default if rank is None else rank
     if not 1 <= rank <= embed:
         raise ValueError(f"rank must be between 1 and {embed}, the size of the joint space; got {rank}.")

@@ -74,6 +74,28 @@ def test_every_heads_texts_are_the_reference_algorithms(run, pool, written, embe
         assert found["variance_share"] == pytest.approx(variances[name] / sum(variances.values()), rel=1e-4)
 
 
+def test_a_rank_above_a_heads_is_cut_and_said(run, pool, tmp_path, capsys):
+    """The released code's 80: a head of 32 numbers contributes in 35 dimensions at most."""
+    for rank in (80, 35):
+        arguments = ("--texts", pool, "--steps", STEPS, "--rank", rank, "--json", "--out", tmp_path / f"{rank}")
+        assert status("textspan", run, *arguments) == 0
+        printed = capsys.readouterr()
+        assert json.loads(printed.out) == results(tmp_path / f"{rank}")
+        notes = [line for line in printed.err.splitlines() if line.startswith("--")]
+        assert notes == ["--rank 80 is more than a head of this model can have; the rank used is 35."] * (rank == 80)
+    assert results(tmp_path / "80") == results(tmp_path / "35")
+    assert results(tmp_path / "80")["rank"] == 35
+
+
+def test_more_steps_than_texts_are_said_and_left_empty(run, tmp_path, capsys):
+    (tmp_path / "few.txt").write_text("a star\ngrass\n")
+    assert status("textspan", run, "--texts", tmp_path / "few.txt", "--steps", 4, "--out", tmp_path / "out") == 0
+    notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("--")]
+    assert notes == ["--steps 4 is more than the 2 texts of the pool; what follows them is empty."]
+    for found in results(tmp_path / "out")["heads"].values():
+        assert (sorted(found["indices"][:2]), found["indices"][2:]) == ([0, 1], [-1, -1])
+
+
 def test_equal_texts_are_picked_once(written):
     result = results(written)
     assert all(result["n_texts"] - 1 not in found["indices"] for found in result["heads"].values())

@@ -1,5 +1,6 @@
 """`jaxclip textspan`: what each head varies in, in words."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,9 +26,10 @@ class TextSpan:
     """A file of one text a line, or a .npy array of text embeddings with the texts in a .txt of the same name;
     "descriptions" is the shipped pool, the default, and "scenes" the scenes' own words, their default."""
     steps: int = 20
-    """Texts for each head."""
+    """Texts for each head; at most the rank."""
     rank: int | None = None
-    """Of the space that texts are projected on; by default the heads' own, head_dim."""
+    """Of the space that texts are projected on; by default head_dim. More than a head can have, head_dim + 3, is cut to
+    that, so the released code's 80 may be given."""
     layers: tuple[int, ...] | Literal["all"] | None = None
     """Layers, counted from 0, or "all"; by default the last four."""
     model: str | None = None
@@ -49,17 +51,20 @@ class TextSpan:
             from jaxclip.report import bases
             from jaxclip.report.figures import save_all
             from jaxclip.runs import open_run
-            from jaxclip.text_span import head_bases, sizes
+            from jaxclip.text_span import head_bases, head_sizes
 
             run = open_run(self.folder)
-            layers, moments = self._layers(run.config.vision.n_layers), run.moments.heads
-            steps, rank = sizes(jax.tree.map(lambda x: x[0, 0], moments), self.steps, self.rank)
+            vision = run.config.vision
+            layers, moments = self._layers(vision.n_layers), run.moments.heads
+            steps, rank = head_sizes(vision.head_dim, vision.embed_dim, self.steps, self.rank)
             pool = open_pool(self.texts, run)
             at("loading the model")
             texts = pool_embeddings(pool, run, self.model, progress=lambda *counts: at("encoding texts", *counts))
             at("bases")
             chosen = jax.tree.map(lambda x: x[np.array(layers)], moments)
-            spans = jax.block_until_ready(head_bases(chosen, texts, steps=steps, rank=self.rank))
+            spans = jax.block_until_ready(head_bases(chosen, texts, steps=steps, rank=rank))
+        for note in self._notes(rank, len(pool.texts)):
+            say(note)
         result = bases.bases_result(run, pool, layers, spans, rank)
         write_json(self.out / "results.json", result)
         bases.save_bases(spans, self.out / "bases.npz")
@@ -70,6 +75,13 @@ class TextSpan:
         bases.print_bases(result)
         say(f"wrote {self.out / 'results.json'}, bases.npz, bases.md and {', '.join(path.name for path in figures)}")
         return result
+
+    def _notes(self, rank: int, n_texts: int) -> Iterator[str]:
+        """What was asked for and cannot be had."""
+        if self.rank is not None and self.rank > rank:
+            yield f"--rank {self.rank} is more than a head of this model can have; the rank used is {rank}."
+        if self.steps > n_texts:
+            yield f"--steps {self.steps} is more than the {n_texts} texts of the pool; what follows them is empty."
 
     def _layers(self, n_layers: int) -> list[int]:
         if self.layers is None or self.layers == "all":
