@@ -4,9 +4,10 @@
 each tensor goes; `apply` runs the table one tensor at a time and proves that nothing was left over.
 """
 
+from .described import describe
 from .export import export_openclip
 from .port import convert, read
 from .positions import resized
 from .tensors import CheckpointError
 
-__all__ = ["CheckpointError", "convert", "export_openclip", "read", "resized"]
+__all__ = ["CheckpointError", "convert", "describe", "export_openclip", "read", "resized"]

@@ -1,6 +1,5 @@
 """Position embeddings of one patch grid for another."""
 
-from dataclasses import replace
 from math import isqrt
 from typing import Any
 
@@ -22,10 +21,7 @@ def resized(
     """The same model for images of another size; None, or its own size, changes nothing."""
     if image_size is None:
         return config, params
-    size = (image_size, image_size) if isinstance(image_size, int) else image_size
-    vision = replace(config.vision, image_size=size)
+    other = config.for_images(image_size)
     positions = params["vision"]["positional_embedding"]
-    moved = np.asarray(resize_positions(positions, config.vision.grid, vision.grid)).astype(positions.dtype)
-    tower = {**params["vision"], "positional_embedding": moved}
-    config = replace(config, vision=vision, preprocess=replace(config.preprocess, size=size))
-    return config, {**params, "vision": tower}
+    moved = np.asarray(resize_positions(positions, config.vision.grid, other.vision.grid)).astype(positions.dtype)
+    return other, {**params, "vision": {**params["vision"], "positional_embedding": moved}}

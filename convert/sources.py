@@ -76,7 +76,7 @@ def open_source(source: str | Path) -> Source:
     text = str(source)
     path = Path(text.removeprefix("local-dir:")).expanduser()
     if path.is_dir():
-        return _from_home(Folder(path), text)
+        return from_home(Folder(path), text)
     if path.is_file():
         return _from_file(path, text)
     if isinstance(source, str) and not source.startswith("local-dir:"):
@@ -88,20 +88,31 @@ def _from_name(name: str) -> Source:
     if name == "scenes":
         from jaxclip.data.scenes import CHECKPOINT  # the small CLIP that comes with jaxclip
 
-        return _from_home(Folder(CHECKPOINT), name)
+        return from_home(Folder(CHECKPOINT), name)
+    found = named(name)
+    return _from_tag(found, name) if isinstance(found, Tag) else from_home(found, name)
+
+
+def named(name: str) -> Tag | Repository:
+    """What a name that is no path means.
+
+    Raises:
+      CheckpointError: an architecture without a tag, or a tag that there is not.
+      FileNotFoundError: nothing.
+    """
     model, _, tag = name.partition("/")
     if model in model_names():
         if not tag:
             listed = ", ".join(f"{model}/{known}" for known in tags(model)) or "none: it has no pretrained weights"
             raise CheckpointError(f"{model} is an architecture, not a checkpoint; name one of its tags: {listed}.")
-        return _from_tag(find_tag(model, tag), name)
+        return find_tag(model, tag)
     repository = parse_repository(name.removeprefix("hf-hub:"))
     if repository is None or (Path(name).suffix in WEIGHT_SUFFIXES and not name.startswith("hf-hub:")):
         raise FileNotFoundError(
             f"{name} is no file or folder here, no OpenCLIP name such as ViT-B-16/laion2b_s34b_b88k, and no repository "
             f"such as hf-hub:org/repo."
         )
-    return _from_home(repository, name)
+    return repository
 
 
 def _from_tag(tag: Tag, label: str) -> Source:
@@ -116,7 +127,8 @@ def _from_tag(tag: Tag, label: str) -> Source:
     return _source(label, (weights,), repository, tag=tag, openclip=read_json(own) if own else None)
 
 
-def _from_home(home: Files, label: str) -> Source:
+def from_home(home: Files, label: str) -> Source:
+    """The checkpoint in a folder or repository."""
     own = home.find(OPENCLIP_CONFIG)
     if own is not None:
         return _source(label, _weights(home, OPENCLIP_WEIGHTS), home, openclip=read_json(own))

@@ -144,13 +144,14 @@ def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtyp
         )
     # First, though hashing could go on beside reading: damaged weights that reach Orbax leave its threads behind.
     check_files(folder, manifest)
-    config, tokenizer = _described(folder)
+    config, tokenizer = described(folder)
     params = _read_weights(folder / WEIGHTS, shardings or {}, dtype)
     _check_params(config, {path: tuple(leaf.shape) for path, leaf in flatten(params)})
     return Checkpoint(config, params, tokenizer, read_json(folder / PROVENANCE))
 
 
-def _described(folder: Path) -> tuple[ClipConfig, TokenizerSource]:
+def described(folder: Path) -> tuple[ClipConfig, TokenizerSource]:
+    """What a checkpoint's config.json says, and nothing else is read."""
     fields = read_json(folder / CONFIG)
     try:
         own = folder / TOKENIZER if fields["tokenizer"]["kind"] == "own" else None

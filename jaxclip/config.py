@@ -3,7 +3,7 @@
 Where checkpoints differ there is no default: a wrong activation or resize mode is silent, so it has to be said.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
 Activation = Literal["gelu", "quick_gelu", "gelu_tanh"]
@@ -185,6 +185,14 @@ class ClipConfig:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` is its inverse."""
         return asdict(self)
+
+    def for_images(self, size: int | tuple[int, int] | None) -> "ClipConfig":
+        """The same for images of another size in pixels, one number or (height, width); None changes nothing."""
+        if size is None:
+            return self
+        size = (size, size) if isinstance(size, int) else size
+        vision = replace(self.vision, image_size=size)
+        return replace(self, vision=vision, preprocess=replace(self.preprocess, size=size))
 
     @classmethod
     def from_dict(cls, fields: dict[str, Any]) -> "ClipConfig":

@@ -1,0 +1,64 @@
+"""What a checkpoint is, from its name or its own words, before its weights are fetched or read."""
+
+from pathlib import Path
+
+from jaxclip.checkpoint import TokenizerSource
+from jaxclip.config import ClipConfig
+
+from .hub import Repository
+from .registry import Tag
+from .settle import Wishes, settle
+from .sources import (
+    HF_CONFIG,
+    HF_PREPROCESSOR,
+    OPENCLIP_CONFIG,
+    Files,
+    Folder,
+    Source,
+    from_home,
+    named,
+    open_source,
+    read_json,
+)
+from .tokenizers import find_tokenizer
+
+
+def describe(
+    source: str | Path, *, image_size: int | tuple[int, int] | None = None
+) -> tuple[ClipConfig, TokenizerSource]:
+    """Config and tokenizer as `jaxclip.convert.read` would find them.
+
+    Weights that come with a description are neither fetched nor opened; of others only names and shapes are looked at.
+
+    Raises:
+      FileNotFoundError, CheckpointError: as `jaxclip.convert.read`, as far as it is known without weights.
+    """
+    opened = _opened(source)
+    settled = settle(opened, Wishes(image_size=image_size))
+    return settled.config, find_tokenizer(opened, settled.config, settled.text_cfg)
+
+
+def _opened(source: str | Path) -> Source:
+    """As `open_source`, but without tensors where a name or files beside the weights say what they are."""
+    text = str(source)
+    path = Path(text.removeprefix("local-dir:")).expanduser()
+    if path.is_dir():
+        home: Files = Folder(path)
+    elif path.is_file() or text == "scenes" or not isinstance(source, str) or text.startswith("local-dir:"):
+        return open_source(source)
+    else:
+        found = named(text)
+        if isinstance(found, Tag):
+            return Source(text, {}, "openclip", (), Repository(found.repository), tag=found)
+        home = found
+    return _by_files(home, text) or from_home(home, text)
+
+
+def _by_files(home: Files, label: str) -> Source | None:
+    if (own := home.find(OPENCLIP_CONFIG)) is not None:
+        return Source(label, {}, "openclip", (), home, openclip=read_json(own))
+    if (config := home.find(HF_CONFIG)) is None or read_json(config).get("model_type") is None:
+        return None
+    beside = home.find(HF_PREPROCESSOR)
+    preprocessor = None if beside is None else read_json(beside)
+    return Source(label, {}, "huggingface", (), home, huggingface=read_json(config), preprocessor=preprocessor)
