@@ -12,7 +12,7 @@ from jaxclip.checkpoint import TokenizerSource
 from jaxclip.config import Activation, ClipConfig, PreprocessConfig
 
 from .apply import fill
-from .settle import Settled, Wishes, settle
+from .settle import Settled, Wishes, check_wishes, settle
 from .sources import Source, open_source
 from .tensors import CheckpointError
 from .tokenizers import find_tokenizer
@@ -97,6 +97,7 @@ def _open(source: str | Path, wishes: Wishes, dtype: str) -> tuple[Source, Settl
         raise CheckpointError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
     if checkpoint.is_checkpoint(source):
         raise CheckpointError(f"{source} is converted already; open it with jaxclip.load.")
+    check_wishes(wishes)
     opened = open_source(source)
     settled = settle(opened, wishes)
     return opened, settled, find_tokenizer(opened, settled.config, settled.text_cfg)

@@ -32,6 +32,22 @@ class Wishes:
     image_size: int | tuple[int, int] | None = None
 
 
+def check_wishes(wishes: Wishes) -> None:
+    """Refuse words that no checkpoint could make sense of, before one is opened.
+
+    Raises:
+      CheckpointError, FileNotFoundError: as in `settle`.
+    """
+    if wishes.activation is not None and wishes.activation not in get_args(Activation):
+        known = ", ".join(get_args(Activation))
+        raise CheckpointError(f"activation={wishes.activation!r} is not known; use one of {known}.")
+    _liked(wishes)
+    if wishes.model is not None:
+        openclip_towers(_named_cfg(wishes.model), wishes.activation)
+    if isinstance(wishes.preprocess, str):
+        named_preprocess(wishes.preprocess, (1, 1))
+
+
 @dataclass(frozen=True)
 class Settled:
     """`text_cfg` is OpenCLIP's description of the text side, where there is one. `source_grid` is the patch grid that
@@ -49,9 +65,7 @@ def settle(source: Source, wishes: Wishes) -> Settled:
     Raises:
       CheckpointError: two sources of truth disagree, or none says it; either way with what to pass.
     """
-    if wishes.activation is not None and wishes.activation not in get_args(Activation):
-        known = ", ".join(get_args(Activation))
-        raise CheckpointError(f"activation={wishes.activation!r} is not known; use one of {known}.")
+    check_wishes(wishes)
     tag = _tag(source, wishes)
     towers, why, text_cfg = _towers(source, wishes, tag)
     _check_activation(towers, why, wishes)
@@ -80,17 +94,23 @@ def settle(source: Source, wishes: Wishes) -> Settled:
 
 
 def _tag(source: Source, wishes: Wishes) -> Tag | None:
-    if wishes.like is None:
+    tag = _liked(wishes)
+    if tag is None:
         return source.tag
+    if source.tag is not None and source.tag != tag:
+        raise CheckpointError(f"{source.label} is {source.tag.name}, which like={wishes.like!r} contradicts.")
+    return tag
+
+
+def _liked(wishes: Wishes) -> Tag | None:
+    if wishes.like is None:
+        return None
     model, slash, name = wishes.like.partition("/")
     if not slash:
         raise CheckpointError(f"like={wishes.like!r} must name a model and a tag, such as ViT-B-16/laion2b_s34b_b88k.")
     if wishes.model is not None:
         raise CheckpointError("pass like=... or model=..., not both: a tag says its model already.")
-    tag = find_tag(model, name)
-    if source.tag is not None and source.tag != tag:
-        raise CheckpointError(f"{source.label} is {source.tag.name}, which like={wishes.like!r} contradicts.")
-    return tag
+    return find_tag(model, name)
 
 
 def _towers(source: Source, wishes: Wishes, tag: Tag | None) -> tuple[Towers, str, Mapping[str, Any] | None]:

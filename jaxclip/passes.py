@@ -99,6 +99,13 @@ class PassOptions:
             there = ", ".join(kind for kind, names in source.label_names.items() if names) or "none"
             raise ValueError(f"the data has no labels of kind {', '.join(missing)}; it has {there}.")
 
+    def check_shared(self, config: VisionConfig, n: int, mesh: Mesh | None) -> tuple[Order, range]:
+        """The order of n images and this host's share of it; refuses what devices and hosts cannot share out."""
+        order = self.order(config, n)
+        if mesh is not None:
+            sharding.check(mesh.shape, config, self.batch)
+        return order, order.share(jax.process_index(), jax.process_count())
+
 
 class Stopped(Exception):
     """A pass was asked to stop, and saved what it had done."""
@@ -147,10 +154,7 @@ def run_pass(
     """
     options.check(source)
     mesh = sharding.default_mesh() if mesh is None else mesh
-    order = options.order(clip.config.vision, len(source))
-    share = order.share(jax.process_index(), jax.process_count())
-    if mesh is not None:
-        sharding.check(mesh.shape, clip.config.vision, options.batch)
+    order, share = options.check_shared(clip.config.vision, len(source), mesh)
     out = Path(out).absolute()
     with ExitStack() as held:
         described = describe(clip, source, asdict(options) | {"parts": order.parts}, model, data)

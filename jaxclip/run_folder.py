@@ -18,7 +18,7 @@ from flax import nnx
 
 from jaxclip.checksums import changed, checksums
 from jaxclip.clip import Clip
-from jaxclip.config import ClipConfig
+from jaxclip.config import ClipConfig, Compute
 from jaxclip.data.source import Source
 from jaxclip.heads import head_matrices
 from jaxclip.params import flatten
@@ -32,22 +32,22 @@ LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow")
 
 def describe(clip: Clip, source: Source, options: Mapping[str, Any], model: str, data: str) -> dict[str, Any]:
     """All that decides what a pass computes, in JSON types."""
+    described = outline(clip.config, clip.vision.compute, source, options)
+    described["model"] |= {"source": model, "hash": model_hash(clip)}
+    described["data"] |= {"source": data, "fingerprint": source.fingerprint()}
+    return described
+
+
+def outline(config: ClipConfig, compute: Compute, source: Source, options: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of it that is known before a model's weights and all of its data are read."""
     from jaxclip import __version__
 
     device = jax.devices()[0]
-    described = {
+    outlined = {
         "format": FORMAT,
-        "model": {
-            "source": model,
-            "name": clip.config.name,
-            "hash": model_hash(clip),
-            "compute": vars(clip.vision.compute),
-            "config": clip.config.to_dict(),
-        },
+        "model": {"name": config.name, "compute": vars(compute), "config": config.to_dict()},
         "data": {
-            "source": data,
             "kind": source.kind,
-            "fingerprint": source.fingerprint(),
             "n_images": len(source),
             "label_names": {kind: list(names) for kind, names in source.label_names.items()},
         },
@@ -56,7 +56,7 @@ def describe(clip: Clip, source: Source, options: Mapping[str, Any], model: str,
         | {name: version(name) for name in LIBRARIES},
         "device": f"{device.platform}: {device.device_kind}",
     }
-    return json.loads(json.dumps(described))
+    return json.loads(json.dumps(outlined))
 
 
 def model_hash(clip: Clip) -> str:
@@ -182,11 +182,8 @@ def settle(folder: Path, described: Mapping[str, Any], clip: Clip) -> None:
       ValueError: it is another one, naming what differs.
     """
     begun = (folder / RUN).is_file()
-    if begun and (differing := sorted(_differences(_identity(read_info(folder)), _identity(described)))):
-        raise ValueError(
-            f"{folder} is a run of something else and cannot go on: {'; '.join(differing)}. Name another folder, or "
-            f"delete this one."
-        )
+    if begun:
+        _same(folder, _identity(read_info(folder)), _identity(described))
     if begun and (folder / STATE).is_file():
         return
     # Until a state vouches for them, nothing says that these are whole: they are written again.
@@ -197,6 +194,29 @@ def settle(folder: Path, described: Mapping[str, Any], clip: Clip) -> None:
         file.write(whole.getbuffer())
     with replaced(folder / RUN) as file:
         file.write(json.dumps(described, indent=1, ensure_ascii=False).encode() + b"\n")
+
+
+def check_goes_on(folder: Path, outlined: Mapping[str, Any]) -> None:
+    """Refuse a folder that holds another run, as far as its outline tells; `settle` compares all of it.
+
+    Raises:
+      ValueError: it is another one, naming what differs.
+    """
+    if (folder / RUN).is_file():
+        held = {
+            name: {key: value for key, value in part.items() if key in outlined[name]}
+            if isinstance(part, dict) else part
+            for name, part in read_info(folder).items() if name in outlined
+        }  # fmt: skip
+        _same(folder, held, outlined)
+
+
+def _same(folder: Path, held: Any, wanted: Any) -> None:
+    if differing := sorted(_differences(held, wanted)):
+        raise ValueError(
+            f"{folder} is a run of something else and cannot go on: {'; '.join(differing)}. Name another folder, or "
+            f"delete this one."
+        )
 
 
 def fixed_checksums(folder: Path) -> dict[str, str]:
@@ -253,6 +273,7 @@ def _says_enough(info: Mapping[str, Any]) -> bool:
             and info["order"].keys() == {"parts", "steps"}
             and all(isinstance(word, str) for word in words)
             and all(isinstance(some, list) for some in data["label_names"].values())
+            and isinstance(options["moments"], bool)
             and isinstance(options["by"], list)
             and set(options["by"]) <= set(data["label_names"])
         )

@@ -47,23 +47,35 @@ class Run:
     Attributes:
       folder: where it is.
       info: run.json.
-      state: how far it is.
     """
 
     folder: Path
     info: dict[str, Any]
-    state: State
 
     def __repr__(self) -> str:
         """What there is to ask it for."""
-        left = [name for name, there in (("moments", ALL in self.state.moments), ("bank", self.has_bank)) if there]
+        left = [name for name, there in (("moments", self.has_moments), ("bank", self.has_bank)) if there]
         said = [self.info["model"]["name"], ", ".join(left), f"labels: {', '.join(self.label_names) or 'none'}"]
         return f"Run({str(self.folder)!r}: {self.n_images} images; {'; '.join(said)})"
+
+    @cached_property
+    def state(self) -> State:
+        """How far it is, and its moments.
+
+        Raises:
+          ValueError: the file is damaged.
+        """
+        return read_state(self.folder, self.info)
 
     @property
     def has_bank(self) -> bool:
         """Whether every image's terms are stored."""
         return (self.folder / BANK).is_dir()
+
+    @property
+    def has_moments(self) -> bool:
+        """Whether moments are collected."""
+        return self.info["options"]["moments"]
 
     @property
     def config(self) -> ClipConfig:
@@ -127,9 +139,19 @@ class Run:
         Raises:
           ValueError: the run collected none.
         """
-        if ALL not in self.state.moments:
-            raise ValueError(f"{self.folder} has no moments; run the pass again, with moments.")
+        self.need(moments=True)
         return self.state.moments[ALL].with_matrices(self.matrices)
+
+    def need(self, *, moments: bool = False, bank: bool = False) -> None:
+        """Refuse a run without what is needed, before anything of it is read.
+
+        Raises:
+          ValueError, FileNotFoundError: it was not collected.
+        """
+        if moments and not self.has_moments:
+            raise ValueError(f"{self.folder} has no moments; run the pass again, with moments.")
+        if bank and not self.has_bank:
+            raise FileNotFoundError(f"{self.folder / BANK} is no bank; run `jaxclip run` with --bank.")
 
     def moments_by(self, kind: str, value: str | int) -> Collected:
         """Of the images with one value of a label, by its name or index.
@@ -200,19 +222,28 @@ def open_run(folder: str | Path, *, unfinished: bool = False) -> Run:
       FileNotFoundError: there is no run.
       ValueError: it is not finished, damaged, or none of its images could be read.
     """
-    folder = Path(folder).absolute()
-    if not (folder / RUN).is_file():
-        raise FileNotFoundError(f"{folder} is no run: it has no {RUN}. Make one with `jaxclip run MODEL DATA --out`.")
-    info = read_info(folder)
-    state = read_state(folder, info)
-    seen, n = Order.of_info(info).n_seen(state.n_batches), info["data"]["n_images"]
+    run = find_run(folder)
+    folder, info = run.folder, run.info
+    seen, n = Order.of_info(info).n_seen(run.state.n_batches), info["data"]["n_images"]
     if seen < n and not unfinished:
         raise ValueError(f"{folder} has seen {seen} of {n} images; run the same command again to finish it.")
-    run = Run(folder, info, state)
     if seen and not run.names:
         name, reason = run.unreadable[0]
         raise ValueError(f"none of the {seen} images could be read; the first is {name}: {reason}")
     return run
+
+
+def find_run(folder: str | Path) -> Run:
+    """A run of which nothing but run.json is read yet: its model's config, its options, its kinds of label.
+
+    Raises:
+      FileNotFoundError: there is no run.
+      ValueError: run.json is damaged.
+    """
+    folder = Path(folder).absolute()
+    if not (folder / RUN).is_file():
+        raise FileNotFoundError(f"{folder} is no run: it has no {RUN}. Make one with `jaxclip run MODEL DATA --out`.")
+    return Run(folder, read_info(folder))
 
 
 def read_state(folder: Path, info: dict[str, Any]) -> State:

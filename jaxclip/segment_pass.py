@@ -17,6 +17,7 @@ from jaxclip import preprocess as pictures
 from jaxclip import sharding
 from jaxclip.axes import AnyArray
 from jaxclip.clip import Clip
+from jaxclip.config import ClipConfig
 from jaxclip.data.mask_files import save_mask
 from jaxclip.data.segmentation_data import Masked, MaskedSource
 from jaxclip.frames import UNSEEN, Box, labels_to_picture, mask_in_view
@@ -105,12 +106,7 @@ def segment_data(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1; got {limit}.")
-    least = min(clip.vision.config.image_size)
-    if options.window is not None and options.window < least:
-        raise ValueError(
-            f"window must be at least the {least} pixels that {clip.config.name} takes; got {options.window}. For "
-            f"smaller windows load the model with a smaller image_size."
-        )
+    check_window(clip.config, options.window)
     n = len(source) if limit is None else min(limit, len(source))
     mesh = sharding.local_mesh() if mesh is None else mesh
     way, size = (_by_window, 1) if options.window else (_by_frame, options.batch)
@@ -123,6 +119,16 @@ def segment_data(
     for start in range(0, n, size):
         some = [ordered(source[i], order) for i in range(start, min(start + size, n))]
         yield from way(clip, some, classes, options, background, heads)
+
+
+def check_window(config: ClipConfig, window: int | None) -> None:
+    """Raises ValueError for a window smaller than the tower's input."""
+    least = min(config.vision.image_size)
+    if window is not None and window < least:
+        raise ValueError(
+            f"window must be at least the {least} pixels that {config.name} takes; got {window}. For smaller windows "
+            f"load the model with a smaller image_size."
+        )
 
 
 def write_masks(

@@ -26,13 +26,21 @@ def ablation_means(run: Run, other: Run | None = None) -> Components:
     Raises:
       ValueError: the other run is of another model or in other units, or the run has no moments.
     """
-    if other is None or other.folder == run.folder:
-        return run.means()
+    check_means(run, run if other is None else other)
+    return run.means() if other is None else other.means()
+
+
+def check_means(run: Run, other: Run) -> None:
+    """Refuse means of another run that cannot stand in this one's images; run.json of both is enough.
+
+    Raises:
+      ValueError: as in `ablation_means`.
+    """
+    other.need(moments=True)
     if other.info["model"]["hash"] != run.info["model"]["hash"]:
         raise ValueError(f"means must come from the same model; {other.folder.name} is of other weights.")
     if other.units != run.units:
         raise ValueError(f"means must be in the run's units; {other.folder.name} is {other.units}, not {run.units}.")
-    return other.means()
 
 
 def ablation_sets(

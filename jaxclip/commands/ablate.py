@@ -55,18 +55,23 @@ class Ablate:
             at("starting")
             from jaxclip.ablation import Ablation
             from jaxclip.classes import run_classes
-            from jaxclip.commands.inputs import parse_heads, run_model
+            from jaxclip.commands.inputs import check_model, parse_heads, run_model
             from jaxclip.report import ablations as report
             from jaxclip.report.progress import bar
-            from jaxclip.runs import open_run
-            from jaxclip.sweeps import ablation_means, ablation_sets, sweep
+            from jaxclip.runs import find_run, open_run
+            from jaxclip.sweeps import ablation_means, ablation_sets, check_means, sweep
             from jaxclip.zeroshot import class_embeddings
 
-            run, chosen = open_run(self.folder), [parse_heads(words) for words in self.heads]
-            means_run = open_run(self.means_from) if self.means_from else run
-            means, task = ablation_means(run, means_run), run_classes(run, self.label, self.classes, self.templates)
-            sets = ablation_sets(run.config.vision.n_layers, run.config.vision.n_heads, chosen, self.late)
+            run, chosen = find_run(self.folder), [parse_heads(words) for words in self.heads]
+            run.need(bank=True)
             prepared = self._prepare(run)
+            sets = ablation_sets(run.config.vision.n_layers, run.config.vision.n_heads, chosen, self.late)
+            means_from = self.means_from or self.folder
+            check_means(run, find_run(means_from))
+            check_model(run, self.model)
+            run, means_run = open_run(self.folder), open_run(means_from)
+            _ = run.bank  # what is wrong with it is found before the model loads
+            task, means = run_classes(run, self.label, self.classes, self.templates), ablation_means(run, means_run)
             at("loading the model")
             clip = run_model(run, self.model)
             at("encoding classes")
@@ -85,24 +90,22 @@ class Ablate:
         say(f"wrote {self.out / 'results.json'}, {', '.join(path.name for path in figures)}")
         return result
 
-    def _prepare(self, run: Any) -> tuple[Any, Any, int] | None:
-        """All that can be wrong is found before the model is loaded: the bank, and what completeness needs."""
-        import jax
-
+    def _prepare(self, run: Any) -> tuple[Any, int] | None:
+        """All that can be wrong with what completeness needs is found before anything is loaded."""
         from jaxclip.commands.inputs import open_pool
-        from jaxclip.text_span import sizes
+        from jaxclip.text_span import head_sizes
 
         if not 1 <= self.late <= run.config.vision.n_layers or self.batch < 1:
             most = run.config.vision.n_layers
             raise ValueError(f"late must be 1 to {most} and batch 1 or more; got {self.late} and {self.batch}.")
-        if len(run.bank) and not self.completeness:
+        if not self.completeness:
             return None
-        late = jax.tree.map(lambda x: x[-self.late :], run.moments.heads)
-        one = jax.tree.map(lambda x: x[0, 0], late)
-        steps, _ = sizes(one, min(60, sizes(one, 1)[1]) if self.steps is None else self.steps)
-        return open_pool(self.texts, run), late, steps
+        run.need(moments=True)
+        head = run.config.vision.head_dim, run.config.vision.embed_dim
+        steps, _ = head_sizes(*head, min(60, head_sizes(*head, 1)[1]) if self.steps is None else self.steps)
+        return open_pool(self.texts, run), steps
 
-    def _complete(self, inputs: Any, correct: Any, sets: Any, clip: Any, pool: Any, late: Any, steps: int) -> Any:
+    def _complete(self, inputs: Any, correct: Any, sets: Any, clip: Any, pool: Any, steps: int) -> Any:
         import jax
 
         from jaxclip.ablation import Ablation
@@ -117,6 +120,7 @@ class Ablate:
         with stages("completeness") as at:
             texts = pool_embeddings(pool, run, clip=clip, progress=lambda *counts: at("encoding texts", *counts))
             at("bases")
+            late = jax.tree.map(lambda x: x[-self.late :], run.moments.heads)
             spans = jax.block_until_ready(head_bases(late, texts, steps=steps))
         both = Ablation.stack([sets["nothing"], sets["mlps"]])
         with bar("completeness") as progress:

@@ -1,6 +1,6 @@
 """`jaxclip debias`: a spurious cue removed, group by group."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -58,7 +58,7 @@ class Debias:
 
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
-        check_least(steps=self.steps)
+        check_least(steps=self.steps, draws=self.draws)
         if self.seed < 0:
             raise ValueError(f"--seed must be 0 or more; got {self.seed}.")
         from jaxclip.report.stages import stages
@@ -66,25 +66,34 @@ class Debias:
         with stages("debias") as at:
             at("starting")
             from jaxclip.classes import run_classes
-            from jaxclip.commands.inputs import run_model
+            from jaxclip.commands.inputs import check_model, run_model
             from jaxclip.commands.proposals import Proposals
             from jaxclip.debias import group_means, grouped_rows, random_draws, sets_by_group
             from jaxclip.report import rankings as report
             from jaxclip.report.figures import save_all
-            from jaxclip.runs import open_run
+            from jaxclip.runs import find_run, open_run
+            from jaxclip.sweeps import check_means
             from jaxclip.zeroshot import class_embeddings
 
-            run = open_run(self.folder)
-            means_run = open_run(self.means_from) if self.means_from else run
-            task = run_classes(run, self.label, self.classes, self.templates)
-            rows = grouped_rows(run, self.label, self.groups)
-            if self.draws < 1 or not len(run.bank):
-                raise ValueError(f"at least one set of random heads is needed to compare with; got {self.draws}.")
+            run = find_run(self.folder)
+            run.need(bank=True)
+            means_from = self.means_from or self.folder
+            check_means(run, find_run(means_from))
             asked = (self.property,) if self.property else ()
             proposals = Proposals.of(
                 run, asked, heads=self.heads, late=self.late, top=self.top, steps=self.steps, texts=self.texts,
                 property_texts=self.property_texts,
             )  # fmt: skip
+            n, most = len(proposals.heads or ()), self.late * run.config.vision.n_heads
+            if n > most:
+                raise ValueError(f"as many heads as --heads names, {n}, are drawn from the last --late {self.late} "
+                                 f"layers, which have {most}; name fewer, or more layers with --late.")  # fmt: skip
+            check_model(run, self.model)
+            run, means_run = open_run(self.folder), open_run(means_from)
+            _ = run.bank  # what is wrong with it is found before the model loads
+            proposals = replace(proposals, run=run)
+            task = run_classes(run, self.label, self.classes, self.templates)
+            rows = grouped_rows(run, self.label, self.groups)
             means = group_means(run, means_run, (self.label, self.groups))
             at("loading the model")
             clip = run_model(run, self.model)

@@ -48,11 +48,15 @@ class Heatmap:
 
         with stages("heatmap") as at:
             at("starting")
-            (image,) = pictures([self.image], self.out)
             import jaxclip
-            from jaxclip.report.heatmap import heatmap_picture
+            from jaxclip.commands.inputs import model_config
+            from jaxclip.report.heatmap import check_panels, heatmap_picture
             from jaxclip.report.tables import print_numbers
 
+            config = model_config(self.model, image_size=self.image_size, heads=self.heads)
+            if self.each:
+                check_panels(config.vision, self.heads, len(self.texts))
+            (image,) = pictures([self.image], self.out)
             at("loading the model")
             clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
             at("maps and pictures")

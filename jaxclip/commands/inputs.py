@@ -1,18 +1,60 @@
 """What commands about a run read: its model, pools of texts, and heads by name."""
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from jaxclip.commands.common import resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator, Sequence
 
     from jax import Array
 
     from jaxclip.clip import Clip
+    from jaxclip.config import ClipConfig
     from jaxclip.pools import Pool
     from jaxclip.runs import Run
+
+
+def model_config(
+    model: str, *, image_size: int | None = None, heads: "Sequence[str]" = (), texts: bool = True
+) -> "ClipConfig":
+    """A model's config, before its weights are read.
+
+    Args:
+      model: as a command takes it.
+      image_size: that it is to run at.
+      heads: that it must have, as `jaxclip.spatial.chosen_heads` reads them.
+      texts: whether it must take texts.
+
+    Raises:
+      ValueError, FileNotFoundError: there is no such model, or it cannot do what is asked.
+    """
+    from jaxclip.described import describe
+    from jaxclip.spatial import chosen_heads
+
+    found = describe(resolve(model), image_size=image_size)
+    if texts and found.no_texts:
+        raise ValueError(found.no_texts)
+    if heads:
+        chosen_heads(heads, found.config.vision.n_layers, found.config.vision.n_heads)
+    return found.config
+
+
+def check_model(run: "Run", source: str | None = None, *, texts: bool = True) -> None:
+    """What can be known of a run's model before its weights are read.
+
+    Args:
+      run: of which run.json is enough.
+      source: as `run_model` takes it.
+      texts: whether it must take texts.
+
+    Raises:
+      ValueError, FileNotFoundError: it is not there, of another shape, or takes no texts.
+    """
+    with _found(source):
+        _known(run, source, texts=texts)
 
 
 def run_model(run: "Run", source: str | None = None) -> "Clip":
@@ -29,21 +71,54 @@ def run_model(run: "Run", source: str | None = None) -> "Clip":
 
     held = run.info["model"]
     options = {"dtype": held["compute"]["dtype"], "precision": held["compute"]["precision"]}
-    where = resolve(source or held["source"])
+    with _found(source):
+        size = _known(run, source, texts=False)
+        clip = jaxclip.load(resolve(source or held["source"]), **options, image_size=size)
+    if model_hash(clip) != held["hash"]:
+        raise _other(run, source)
+    return clip
+
+
+def _known(run: "Run", source: str | None, *, texts: bool) -> tuple[int, int] | None:
+    """The image size to load a run's model at, if not its own."""
+    from jaxclip.described import describe
+
+    wanted, where = run.config, resolve(source or run.info["model"]["source"])
+    found, size = describe(where), None
+    if found.config.vision.image_size != wanted.vision.image_size:
+        size = wanted.vision.image_size
+        found = describe(where, image_size=size)
+    # Its hash is of both of these, and of the weights.
+    if (found.config.vision, found.config.preprocess) != (wanted.vision, wanted.preprocess):
+        raise _other(run, source)
+    if texts and found.no_texts:
+        raise ValueError(found.no_texts)
+    return size
+
+
+class _OtherError(ValueError):
+    """A model that is there, and is not the run's."""
+
+
+def _other(run: "Run", source: str | None) -> _OtherError:
+    held = run.info["model"]
+    return _OtherError(
+        f"{source or held['source']} is not the model of {run.folder.name}, which was made with {held['name']} of "
+        f"other weights; name the right one with --model."
+    )
+
+
+@contextmanager
+def _found(source: str | None) -> "Iterator[None]":
+    """Where nobody named the model, an error says how to."""
     try:
-        clip = jaxclip.load(where, **options)
-        if clip.config.vision.image_size != run.config.vision.image_size:
-            clip = jaxclip.load(where, **options, image_size=run.config.vision.image_size)
+        yield
+    except _OtherError:
+        raise
     except (ValueError, OSError) as error:
         if source is not None:
             raise
         raise ValueError(f"the run's model cannot be loaded: {error} Say where it is with --model.") from error
-    if model_hash(clip) != held["hash"]:
-        raise ValueError(
-            f"{source or held['source']} is not the model of {run.folder.name}, which was made with {held['name']} of "
-            f"other weights; name the right one with --model."
-        )
-    return clip
 
 
 def open_pool(name: str | None, run: "Run") -> "Pool":
@@ -52,12 +127,19 @@ def open_pool(name: str | None, run: "Run") -> "Pool":
     Args:
       name: "descriptions" is the shipped pool, "scenes" the scenes' own words, anything else a file. None is what
         suits the run: the scenes' words for the scenes, else the shipped pool.
+      run: of which run.json is enough.
+
+    Raises:
+      ValueError: the pool's embeddings are of another size than the model's.
     """
     from jaxclip import pools
 
     name = name or ("scenes" if run.info["data"]["kind"] == "scenes" else "descriptions")
     shipped = {"descriptions": pools.descriptions, "scenes": pools.scenes_pool}
-    return shipped[name]() if name in shipped else pools.read_pool(name)
+    pool, size = shipped[name]() if name in shipped else pools.read_pool(name), run.config.vision.embed_dim
+    if pool.embeddings is not None and pool.embeddings.shape[1] != size:
+        raise ValueError(f"{pool.name} has embeddings of {pool.embeddings.shape[1]} numbers; the model has {size}.")
+    return pool
 
 
 def pool_embeddings(
@@ -73,9 +155,6 @@ def pool_embeddings(
       source: of the run's model, as `run_model` takes it; nothing is loaded where the pool has embeddings.
       clip: the model, if it is loaded already.
       progress: called with the number of texts encoded and of all.
-
-    Raises:
-      ValueError: the pool's embeddings are of another size than the model's.
     """
     if pool.embeddings is None:
         from jaxclip.zeroshot import text_embeddings
@@ -83,9 +162,6 @@ def pool_embeddings(
         return text_embeddings(clip or run_model(run, source), pool.texts, progress=progress)
     import jax.numpy as jnp
 
-    size = run.config.vision.embed_dim
-    if pool.embeddings.shape[1] != size:
-        raise ValueError(f"{pool.name} has embeddings of {pool.embeddings.shape[1]} numbers; the model has {size}.")
     return jnp.asarray(pool.embeddings)
 
 

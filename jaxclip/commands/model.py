@@ -144,10 +144,12 @@ class Decompose:
 
         with stages("decompose") as at:
             at("starting")
-            images = pictures(self.images, self.out)
             import jaxclip
+            from jaxclip.commands.inputs import model_config
             from jaxclip.report.decomposition import decompose_pictures
 
+            model_config(self.model)
+            images = pictures(self.images, self.out)
             at("loading the model")
             clip = jaxclip.load(resolve(self.model))
             at("pictures")

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, Failed, check_file, check_least, resolve, write_json
+from jaxclip.commands.common import DType, Failed, check_file, check_least, write_json
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,9 @@ class Plan:
                 effort=self.effort,
             )  # fmt: skip
             planner.python_with_libtpu(self.python)
+            config = _config(self.model)
             at("asking the compiler")
-            result = {"model": self.model, **planner.ask(_config(self.model), question, self.python)}
+            result = {"model": self.model, **planner.ask(config, question, self.python)}
         print_plan(result)
         if self.out:
             write_json(self.out, result)
@@ -71,13 +72,13 @@ class Plan:
 
 
 def _config(model: str) -> Any:
-    """The image tower's description; an architecture's is known without its weights."""
+    """The image tower's description, for which no weights are read; an architecture needs no tag either."""
     from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
     from jaxclip.convert.registry import model_cfg, model_names  # pyright: ignore[reportMissingImports]
 
     name = model.split("/")[0]
     if name in model_names() and not Path(model).exists():
         return openclip_towers(model_cfg(name)).vision
-    import jaxclip
+    from jaxclip.commands.inputs import model_config
 
-    return jaxclip.load(resolve(model)).config.vision
+    return model_config(model, texts=False).vision

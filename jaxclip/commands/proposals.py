@@ -20,7 +20,7 @@ class Proposals:
     """How heads are found in one run; all that can be wrong with it is found when it is made, before a model loads.
 
     Attributes:
-      run: with moments, if heads are to be proposed.
+      run: with moments, if heads are to be proposed; run.json is enough to make this.
       heads: these, in place of proposed ones.
       late: from so many last layers.
       top: so many of them; None leaves it to their scores.
@@ -55,12 +55,10 @@ class Proposals:
         Raises:
           ValueError, FileNotFoundError: heads, layers, steps or properties that are not there.
         """
-        import jax
-
         from jaxclip.ablation import Ablation
         from jaxclip.pools import read_pool
         from jaxclip.properties import property_of_pool
-        from jaxclip.text_span import sizes
+        from jaxclip.text_span import head_sizes
 
         if not properties and heads is None:
             raise ValueError("name the property that heads are to be proposed for with --property, or --heads.")
@@ -74,7 +72,8 @@ class Proposals:
         made = cls(run=run, heads=chosen, late=late, top=top, steps=steps)
         if not properties:
             return made
-        sizes(jax.tree.map(lambda x: x[0, 0], run.moments.heads), steps)
+        run.need(moments=True)
+        head_sizes(vision.head_dim, vision.embed_dim, steps)
         own = read_pool(property_texts).texts if property_texts else ()
         pool = open_pool(texts, run)
         for name in properties:

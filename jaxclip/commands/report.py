@@ -48,16 +48,20 @@ class Report:
 
         with stages("report") as at:
             at("starting")
-            from jaxclip.commands.inputs import open_pool, run_model
+            from jaxclip.commands.inputs import check_model, open_pool, run_model
             from jaxclip.report.build import page, read_results
             from jaxclip.report.report_data import ReportOptions, collect
             from jaxclip.report.report_pictures import Pictures, run_source
-            from jaxclip.runs import open_run
+            from jaxclip.runs import find_run, open_run
 
             options = ReportOptions(self.texts, self.steps, self.examples, self.images, self.pictures)
             results = [read_results(folder) for folder in self.results]
+            found = [find_run(folder) for folder in self.runs]
+            pools = [open_pool(self.pool, run) for run in found]
+            for i, run in enumerate(found):
+                run.need(moments=True)
+                check_model(run, _at(self.model, i), texts=pools[i].embeddings is None or bool(self.texts))
             opened = [open_run(folder) for folder in self.runs]
-            pools = [open_pool(self.pool, run) for run in opened]
             sources = [run_source(run, _at(self.data, i), self.split) for i, run in enumerate(opened)]
         parts = []
         for i, run in enumerate(opened):

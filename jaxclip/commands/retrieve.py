@@ -1,6 +1,6 @@
 """`jaxclip retrieve`: images alike in one property."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -66,11 +66,12 @@ class Retrieve:
             from jaxclip.commands.inputs import run_model
             from jaxclip.report import neighbours as report
             from jaxclip.report.rankings import head_name, print_ranking, ranking_rows
-            from jaxclip.runs import open_run
+            from jaxclip.runs import find_run, open_run
 
+            asked, proposals = self._properties(), self._proposals(find_run(self.folder))
             run = open_run(self.folder)
-            asked, places = self._properties(), [find_query(run, query) for query in self.queries]
-            proposals = self._check(run, asked)
+            proposals, places = replace(proposals, run=run), [find_query(run, query) for query in self.queries]
+            self._check(run, places)
             at("loading the model")
             clip = run_model(run, self.model) if asked or None in places else None
             at("ranking heads")
@@ -104,10 +105,10 @@ class Retrieve:
         of_labels = () if self.heads else self.precision
         return tuple(dict.fromkeys(([self.property] if self.property and self.queries else []) + list(of_labels)))
 
-    def _check(self, run: "Run", asked: tuple[str, ...]) -> "Proposals":
-        """All that can be wrong is found before the model is loaded."""
+    def _proposals(self, run: "Run") -> "Proposals":
+        """What can be wrong is found before anything is read: run.json is enough."""
+        from jaxclip.commands.inputs import check_model
         from jaxclip.commands.proposals import Proposals
-        from jaxclip.report.report_pictures import run_source
 
         if not self.queries and not self.precision:
             raise ValueError("give a query, an image file or an image of the run by name or number, or --precision.")
@@ -116,17 +117,30 @@ class Retrieve:
         if missing := [kind for kind in self.precision if kind not in run.label_names]:
             there = ", ".join(run.label_names) or "none"
             raise ValueError(f"{run.folder} has no labels of kind {missing[0]!r}; it has {there}.")
-        if not 1 <= self.k < len(run.bank):
-            raise ValueError(f"k must be 1 to {len(run.bank) - 1}, one less than the images of the run; got {self.k}.")
-        for query in self.queries:
-            if find_query(run, query) is None:
-                check_picture(Path(query))
-        if self.queries:  # whose neighbours are shown
-            run_source(run, self.data, self.split)
-        return Proposals.of(
+        run.need(bank=True)
+        asked = self._properties()
+        proposals = Proposals.of(
             run, asked, heads=self.heads, late=self.late, top=self.top, steps=self.steps, texts=self.texts,
             property_texts=self.property_texts,
         )  # fmt: skip
+        if asked:
+            check_model(run, self.model)
+        return proposals
+
+    def _check(self, run: "Run", places: list[int | None]) -> None:
+        """All else that can be wrong is found before the model is loaded."""
+        from jaxclip.commands.inputs import check_model
+        from jaxclip.report.report_pictures import run_source
+
+        if not 1 <= self.k < len(run.bank):
+            raise ValueError(f"k must be 1 to {len(run.bank) - 1}, one less than the images of the run; got {self.k}.")
+        for query, place in zip(self.queries, places, strict=True):
+            if place is None:
+                check_picture(Path(query))
+        if None in places:  # the model looks at them
+            check_model(run, self.model, texts=False)
+        if self.queries:  # whose neighbours are shown
+            run_source(run, self.data, self.split)
 
     def _search(
         self, run: "Run", clip: "Clip | None", places: list[int | None], chosen: list[tuple[int, int]], result: Any

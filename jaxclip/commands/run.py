@@ -1,7 +1,7 @@
 """`jaxclip run`: a model over a data set, once, for all the analyses that follow."""
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -89,11 +89,13 @@ class Run:
     def _run(self) -> dict[str, Any]:
         import jaxclip
         from jaxclip import cluster, hosts, sharding
+        from jaxclip.commands.inputs import model_config
+        from jaxclip.config import Compute
         from jaxclip.data.sources import open_data
         from jaxclip.passes import PassOptions, run_pass
         from jaxclip.report.progress import bar
         from jaxclip.report.stages import stages
-        from jaxclip.run_folder import check_place
+        from jaxclip.run_folder import check_goes_on, check_place, outline
 
         check_place(self.out)
         options = PassOptions(
@@ -101,8 +103,12 @@ class Run:
             units=self.units, apply_exif=self.apply_exif, parts=self.parts,
         )  # fmt: skip
         source = open_data(self.data, kind=self.kind, split=self.split, limit=self.limit)
+        mesh = sharding.make_mesh(model=self.model_axis) if self.model_axis != 1 else sharding.default_mesh()
         options.check(source)
-        mesh = sharding.make_mesh(model=self.model_axis) if self.model_axis != 1 else None
+        config = model_config(self.model, image_size=self.image_size, texts=False)
+        order, _ = options.check_shared(config.vision, len(source), mesh)
+        known = outline(config, Compute(dtype=self.dtype), source, asdict(options) | {"parts": order.parts})
+        hosts.once(lambda: check_goes_on(self.out, known))
         with stages("run") as at:
             at("loading the model")
             clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)

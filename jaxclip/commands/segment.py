@@ -75,10 +75,11 @@ class Segment:
         with stages("segment") as at:
             at("starting")
             import jaxclip
+            from jaxclip.commands.inputs import model_config
             from jaxclip.data.segmentation_data import open_masked
             from jaxclip.image_files import suffixes
             from jaxclip.report.segment import Named, segment_to_folder
-            from jaxclip.segment_pass import SegmentOptions
+            from jaxclip.segment_pass import SegmentOptions, check_window
 
             options = SegmentOptions(self.way, self.frame, self.window, self.stride, self.batch)
             if Path(self.data).suffix.lower() in suffixes() and Path(self.data).is_file():
@@ -87,6 +88,7 @@ class Segment:
             named = Named.read(source, self.classes, self.background, self.templates)
             named.check(options)
             order = named.order(source) if self.metrics and self.way == "classes" else None
+            check_window(model_config(self.model, image_size=self.image_size, heads=self.heads), self.window)
             at("loading the model")
             clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
         result = segment_to_folder(

@@ -47,17 +47,22 @@ class TextSpan:
             import jax
             import numpy as np
 
-            from jaxclip.commands.inputs import open_pool, pool_embeddings
+            from jaxclip.commands.inputs import check_model, open_pool, pool_embeddings
             from jaxclip.report import bases
             from jaxclip.report.figures import save_all
-            from jaxclip.runs import open_run
+            from jaxclip.runs import find_run, open_run
             from jaxclip.text_span import head_bases, head_sizes
 
-            run = open_run(self.folder)
+            run = find_run(self.folder)
+            run.need(moments=True)
             vision = run.config.vision
-            layers, moments = self._layers(vision.n_layers), run.moments.heads
+            layers = self._layers(vision.n_layers)
             steps, rank = head_sizes(vision.head_dim, vision.embed_dim, self.steps, self.rank)
             pool = open_pool(self.texts, run)
+            if pool.embeddings is None:
+                check_model(run, self.model)
+            run = open_run(self.folder)
+            moments = run.moments.heads
             at("loading the model")
             texts = pool_embeddings(pool, run, self.model, progress=lambda *counts: at("encoding texts", *counts))
             at("bases")

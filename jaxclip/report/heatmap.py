@@ -9,6 +9,7 @@ import numpy as np
 from PIL import Image
 
 from jaxclip.clip import Clip
+from jaxclip.config import VisionConfig
 from jaxclip.effects import text_directions
 from jaxclip.frames import maps_to_picture
 from jaxclip.image_files import open_image
@@ -53,8 +54,8 @@ def heatmap_picture(
     config, relative = clip.config.vision, relative and len(texts) > 1
     chosen = chosen_heads(heads, config.n_layers, config.n_heads) if heads else None
     places = np.argwhere(np.ones((config.n_layers, config.n_heads)) if chosen is None else chosen)
-    if each and len(places) * len(texts) > MOST_PANELS:
-        raise ValueError(f"{len(places)} heads make too many panels, {len(places) * len(texts)}; choose some as heads.")
+    if each:
+        check_panels(config, heads, len(texts))
     directions = text_directions(clip, list(texts), relative=relative)
     inputs = clip.preprocess([image])
     embedding = np.asarray(clip.encode_image(inputs))
@@ -96,6 +97,20 @@ def heatmap_picture(
     result["files"] = _write(picture, rows, texts, unit, out, formats)
     (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def check_panels(config: VisionConfig, heads: Sequence[str], n_texts: int) -> None:
+    """Refuse a row for each of so many heads that nobody could look at them.
+
+    Raises:
+      ValueError: or a head that the model lacks.
+    """
+    n_heads = config.n_layers * config.n_heads
+    n = int(chosen_heads(heads, config.n_layers, config.n_heads).sum()) if heads else n_heads
+    if n * n_texts > MOST_PANELS:
+        raise ValueError(
+            f"a row for each of {n} heads makes {n * n_texts} panels, and {MOST_PANELS} is the most; choose some heads."
+        )
 
 
 def _write(
