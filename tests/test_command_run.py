@@ -31,7 +31,20 @@ def test_the_command(tmp_path, capsys):
     assert birds == [sum(labels["bird"] == value for labels in drawn) for value in (0, 1)]
     assert (run.info["model"]["source"], run.info["data"]["source"]) == (GOLDEN, "scenes")
 
+    for option, value, said in (
+        ("--batch", "3", "options.batch was 4 and is 3"),
+        ("--precision", "tensorfloat32", 'model.compute.precision was "highest" and is "tensorfloat32"'),
+    ):
+        with pytest.raises(SystemExit) as exit_:
+            main([*command, option, value])
+        assert exit_.value.code == 1
+        assert said in capsys.readouterr().err
+
+
+def test_what_the_model_calculates_in_is_the_commands_choice_and_in_the_run(tmp_path):
+    command = ["run", GOLDEN, "scenes", "--limit", "4", "--batch", "4", "--out", str(tmp_path / "run")]
     with pytest.raises(SystemExit) as exit_:
-        main([*command, "--batch", "3"])
-    assert exit_.value.code == 1
-    assert "options.batch was 4 and is 3" in capsys.readouterr().err
+        main([*command, "--precision", "tensorfloat32", "--dtype", "float16"])
+    assert exit_.value.code == 0
+    held = jaxclip.open_run(tmp_path / "run").info["model"]["compute"]
+    assert (held["dtype"], held["precision"]) == ("float16", "tensorfloat32")

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 DType = Literal["float32", "bfloat16", "float16"]
+Precision = Literal["highest", "high", "default", "tensorfloat32"]
 
 
 class Failed(Exception):

@@ -6,7 +6,17 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, check_folder, check_heads, check_least, check_texts, pictures, resolve, say
+from jaxclip.commands.common import (
+    DType,
+    Precision,
+    check_folder,
+    check_heads,
+    check_least,
+    check_texts,
+    pictures,
+    resolve,
+    say,
+)
 
 
 @dataclass(frozen=True)
@@ -34,6 +44,8 @@ class Heatmap:
     """Of the figure."""
     dtype: DType = "float32"
     """The model calculates in."""
+    precision: Precision = "highest"
+    """Of float32 products, on hardware that can cut them short: "tensorfloat32" is what a GPU does fast."""
     image_size: int | None = None
     """Run at another input size, with resized position embeddings."""
 
@@ -58,7 +70,9 @@ class Heatmap:
                 check_panels(config.vision, self.heads, len(self.texts))
             (image,) = pictures([self.image], self.out)
             at("loading the model")
-            clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
+            clip = jaxclip.load(
+                resolve(self.model), dtype=self.dtype, precision=self.precision, image_size=self.image_size
+            )
             at("maps and pictures")
             result = heatmap_picture(
                 clip, image, self.texts, self.out, heads=self.heads, each=self.each, relative=self.relative,

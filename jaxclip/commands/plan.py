@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, Failed, check_file, check_least, write_json
+from jaxclip.commands.common import DType, Failed, Precision, check_file, check_least, write_json
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Plan:
     """Devices that share one copy of the weights; the others each have their own part of the batch."""
     dtype: DType = "float32"
     """The model calculates in."""
-    precision: Literal["highest", "high", "default"] = "highest"
+    precision: Precision = "highest"
     """Of float32 products."""
     values: int = 0
     """Values of labels for which a pass collects moments as well (--by of jaxclip run), of all kinds together."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, Failed, check_folder, check_least, resolve, say
+from jaxclip.commands.common import DType, Failed, Precision, check_folder, check_least, resolve, say
 
 
 @dataclass(frozen=True)
@@ -46,6 +46,8 @@ class Run:
     """Turn photographs as their EXIF tag says; OpenCLIP does not."""
     dtype: DType = "float32"
     """The model calculates in."""
+    precision: Precision = "highest"
+    """Of float32 products, on hardware that can cut them short: "tensorfloat32" is what a GPU does fast."""
     image_size: int | None = None
     """Run at another input size, with resized position embeddings."""
     threads: int | None = None
@@ -107,11 +109,14 @@ class Run:
         options.check(source)
         config = model_config(self.model, image_size=self.image_size, texts=False)
         order, _ = options.check_shared(config.vision, len(source), mesh)
-        known = outline(config, Compute(dtype=self.dtype), source, asdict(options) | {"parts": order.parts})
+        compute = Compute(dtype=self.dtype, precision=self.precision)
+        known = outline(config, compute, source, asdict(options) | {"parts": order.parts})
         hosts.once(lambda: check_goes_on(self.out, known))
         with stages("run") as at:
             at("loading the model")
-            clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
+            clip = jaxclip.load(
+                resolve(self.model), dtype=self.dtype, precision=self.precision, image_size=self.image_size
+            )
         with bar(clip.config.name) as progress, cluster.stopping() as stop:
             run = run_pass(
                 clip, source, self.out, options, mesh=mesh, model=self.model, data=self.data,

@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import (
     DType,
+    Precision,
     check_folder,
     check_heads,
     check_least,
@@ -59,6 +60,8 @@ class Segment:
     """Pictures, or windows, of one step."""
     dtype: DType = "float32"
     """The model calculates in."""
+    precision: Precision = "highest"
+    """Of float32 products, on hardware that can cut them short: "tensorfloat32" is what a GPU does fast."""
     image_size: int | None = None
     """Run at another input size, with resized position embeddings."""
     format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
@@ -90,7 +93,9 @@ class Segment:
             order = named.order(source) if self.metrics and self.way == "classes" else None
             check_window(model_config(self.model, image_size=self.image_size, heads=self.heads), self.window)
             at("loading the model")
-            clip = jaxclip.load(resolve(self.model), dtype=self.dtype, image_size=self.image_size)
+            clip = jaxclip.load(
+                resolve(self.model), dtype=self.dtype, precision=self.precision, image_size=self.image_size
+            )
         result = segment_to_folder(
             clip, source, named, options, self.out, order=order, heads=self.heads, limit=self.limit,
             metrics=self.metrics, formats=self.format,
