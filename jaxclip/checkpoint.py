@@ -68,7 +68,7 @@ def check_free(folder: Path, *, overwrite: bool) -> None:
     if not folder.exists() and not folder.is_symlink():
         return
     if not overwrite:
-        raise FileExistsError(f"{folder} exists; pass overwrite=True (--overwrite), or name another folder.")
+        raise FileExistsError(f"{folder} exists; pass overwrite=True, or name another folder.")
     if not is_checkpoint(folder) and not (folder.is_dir() and not any(folder.iterdir())):
         raise FileExistsError(
             f"{folder} exists and is no converted checkpoint; it is not replaced. Name another folder."

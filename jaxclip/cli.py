@@ -5,7 +5,9 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from jaxclip import __version__
@@ -23,6 +25,7 @@ from jaxclip.commands.retrieve import Retrieve
 from jaxclip.commands.run import Run
 from jaxclip.commands.segment import Segment
 from jaxclip.commands.textspan import TextSpan
+from jaxclip.commands.typed import as_typed, noted
 from jaxclip.commands.usage import UsageError, closest, parse, summary
 
 GROUPS: dict[str, dict[str, Any]] = {
@@ -35,6 +38,10 @@ GROUPS: dict[str, dict[str, Any]] = {
     "to begin with": {"demo": Demo, "completion": Completion},
 }
 COMMANDS = {name: kind for group in GROUPS.values() for name, kind in group.items()}
+BESIDE = {
+    Convert: " `jaxclip convert` has these options: convert it first, and name the folder that it wrote.",
+    Run: "",
+}
 
 
 def overview() -> str:
@@ -115,7 +122,9 @@ def _run(words: list[str], debug: bool) -> tuple[int, dict[str, Any] | None]:
         if words[0] not in COMMANDS:
             near = closest(words[0], COMMANDS)
             raise UsageError(f"there is no command {words[0]}{near} `jaxclip --help` shows what there is.")
-        return 0, parse(words[0], COMMANDS[words[0]], words[1:]).run()
+        command = parse(words[0], COMMANDS[words[0]], words[1:])
+        with _told_shortly(COMMANDS[words[0]]):
+            return 0, command.run()
     except Failed as failure:
         _complain(failure)
         return failure.status, failure.result
@@ -133,11 +142,28 @@ def _run(words: list[str], debug: bool) -> tuple[int, dict[str, Any] | None]:
         if debug:
             raise
         known = isinstance(error, ValueError | OSError | ImportError)
-        _complain(error, "" if known else f"this should not happen, {type(error).__name__}: ")
-        if not known:
+        if known:
+            _complain(as_typed(str(error), COMMANDS[words[0]], BESIDE))
+        else:
+            _complain(f"this should not happen, {type(error).__name__}: {error}")
             say("Run again with --debug for what to report.")
         return 1, None
 
 
-def _complain(error: BaseException, prefix: str = "") -> None:
-    say(f"jaxclip: {prefix}{' '.join(str(error).split())}")
+@contextmanager
+def _told_shortly(kind: type) -> Iterator[None]:
+    """Warnings for users in one line, without the place in the code."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:
+            if category is not UserWarning:
+                return shown(message, category, *where, **options)
+            say(noted(str(message), kind))
+
+        warnings.showwarning = show
+        yield
+
+
+def _complain(error: object) -> None:
+    say(f"jaxclip: {' '.join(str(error).split())}")

@@ -106,7 +106,7 @@ def segment_data(
     """
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1; got {limit}.")
-    check_window(clip.config, options.window)
+    check_window(clip.config, options)
     n = len(source) if limit is None else min(limit, len(source))
     mesh = sharding.local_mesh() if mesh is None else mesh
     way, size = (_by_window, 1) if options.window else (_by_frame, options.batch)
@@ -121,14 +121,16 @@ def segment_data(
         yield from way(clip, some, classes, options, background, heads)
 
 
-def check_window(config: ClipConfig, window: int | None) -> None:
-    """Raises ValueError for a window smaller than the tower's input."""
-    least = min(config.vision.image_size)
+def check_window(config: ClipConfig, options: SegmentOptions) -> None:
+    """Raises ValueError for pictures resized to less than the tower's input, or a stride that would leave gaps."""
+    least, window, stride = min(config.vision.image_size), options.window, options.stride
     if window is not None and window < least:
         raise ValueError(
             f"window must be at least the {least} pixels that {config.name} takes; got {window}. For smaller windows "
             f"load the model with a smaller image_size."
         )
+    if stride is not None and not 1 <= stride <= least:
+        raise ValueError(f"stride must be 1 to {least}, the size of what {config.name} takes; got {stride}.")
 
 
 def write_masks(

@@ -101,8 +101,8 @@ def check(shape: Mapping[str, int], config: VisionConfig, batch: int) -> None:
         raise ValueError(f"a batch of {batch} cannot be split over {data} devices; pass batch={whole}.")
     if config.n_heads % model or config.mlp_dim % model:
         raise ValueError(
-            f"{config.n_heads} heads and {config.mlp_dim} neurons cannot both be split in {model}; pass a number of "
-            f"devices for model that divides both."
+            f"{config.n_heads} heads and {config.mlp_dim} neurons cannot both be split with model={model}; take a "
+            f"number of devices that divides both."
         )
 
 

@@ -57,6 +57,7 @@ MODELS = [
     ("heatmap {m} scenes/0 a b --image-size 1", "is smaller than one patch"),
     ("segment {m} scenes --heads 9", "there is no head 9"),
     ("segment {m} scenes --window 16", "window must be at least the 32 pixels"),
+    ("segment {m} scenes --window 96 --stride 49", "--stride must be 1 to"),
     ("segment {m} scenes --image-size 3", "is smaller than one patch"),
     ("run {m} scenes --batch 32 --parts 7", "a batch of 32 cannot be cut into 7 equal parts"),
     ("run {m} scenes --image-size 3", "is smaller than one patch"),

@@ -122,7 +122,7 @@ def test_bad_usage_is_one_line_and_exits_2(capsys, line, said):
         ("run scenes scenes --split dev --out x", "dev"),
         ("run scenes scenes --out {folder}", "and is no run; name another folder"),
         ("run scenes scenes --save-every -5 --out x", "--save-every must be 0 seconds or more; got -5."),
-        ("run scenes scenes --model-axis 3 --out x", "model must divide the number of devices"),
+        ("run scenes scenes --model-axis 3 --out x", "--model-axis must divide the number of devices"),
         ("run scenes {file}.txt --out x", "file.txt names no images"),
         ("run scenes scenes --by colour --no-moments --bank --out x", "moments"),
         ("run scenes scenes --by mood --out x", "mood"),

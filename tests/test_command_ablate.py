@@ -167,7 +167,7 @@ def test_own_classes_templates_and_means(run, clip, tmp_path, capsys):
         (("--label", "shape", "--heads", "5.2;5.3"), "such as 5.2,5.3; got '5.2;5.3'"),
         (("--label", "shape", "--heads", "5.2", "6.0"), "there is no head 6.0"),
         (("--label", "shape", "--late", "7"), "late must be 1 to 6"),
-        (("--label", "shape", "--batch", "0"), "batch 1 or more"),
+        (("--label", "shape", "--batch", "0"), "--batch must be at least 1; got 0"),
         (("--label", "shape", "--steps", "33"), "steps must be between 1 and the rank, 32"),
         (("--label", "shape", "--classes", "{tmp}/few.txt"), "has 2 classes, but shape goes up to"),
         (("--label", "bird", "--classes", "{tmp}/twice.txt"), "has 'duck' more than once"),

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import check_folder, say, write_json
+from jaxclip.commands.common import check_folder, check_least, say, write_json
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Ablate:
 
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
+        check_least(batch=self.batch)
         from jaxclip.report.stages import stages
 
         with stages("ablate") as at:
@@ -95,9 +96,8 @@ class Ablate:
         from jaxclip.commands.inputs import open_pool
         from jaxclip.text_span import head_sizes
 
-        if not 1 <= self.late <= run.config.vision.n_layers or self.batch < 1:
-            most = run.config.vision.n_layers
-            raise ValueError(f"late must be 1 to {most} and batch 1 or more; got {self.late} and {self.batch}.")
+        if not 1 <= self.late <= run.config.vision.n_layers:
+            raise ValueError(f"late must be 1 to {run.config.vision.n_layers}, the model's layers; got {self.late}.")
         if not self.completeness:
             return None
         run.need(moments=True)

@@ -91,7 +91,7 @@ class Segment:
             named = Named.read(source, self.classes, self.background, self.templates)
             named.check(options)
             order = named.order(source) if self.metrics and self.way == "classes" else None
-            check_window(model_config(self.model, image_size=self.image_size, heads=self.heads), self.window)
+            check_window(model_config(self.model, image_size=self.image_size, heads=self.heads), options)
             at("loading the model")
             clip = jaxclip.load(
                 resolve(self.model), dtype=self.dtype, precision=self.precision, image_size=self.image_size

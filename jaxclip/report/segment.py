@@ -51,7 +51,7 @@ class Named(NamedTuple):
                 raise ValueError(f"{classes[0]} names no classes; it should have one a line.")
         names = asked or source.class_names
         if not names:
-            raise ValueError("no classes: the data does not name any; pass them as classes (--classes cat dog).")
+            raise ValueError("no classes: the data does not name any; pass them as classes.")
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"every class must be named once; got {twice[0]!r} {names.count(twice[0])} times.")
         ways = [TEMPLATE] if templates is None else list(filter(None, read_lines(templates)))
@@ -85,7 +85,7 @@ class Named(NamedTuple):
         if set(self.classes) != set(source.class_names):
             raise ValueError(
                 f"metrics over classes need the data's own, in any order: {', '.join(source.class_names)}; got "
-                f"{', '.join(self.classes)}. Leave out classes, or metrics."
+                f"{', '.join(self.classes)}. Leave out classes, or pass metrics=False."
             )
         return [0, *(1 + self.classes.index(name) for name in source.class_names)]
 
