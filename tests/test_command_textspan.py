@@ -96,6 +96,13 @@ def test_more_steps_than_texts_are_said_and_left_empty(run, tmp_path, capsys):
         assert (sorted(found["indices"][:2]), found["indices"][2:]) == ([0, 1], [-1, -1])
 
 
+def test_a_report_says_when_its_heads_have_fewer_directions_than_steps(run, pool, tmp_path, capsys):
+    few = ("--images", 1, "--pictures", 4, "--out", tmp_path / "report.html")
+    for steps, said in ((40, ["--steps 40 is more than a head of run has directions; 32 are used."]), (32, [])):
+        assert status("report", run, "--pool", pool, "--steps", steps, *few) == 0
+        assert [line for line in capsys.readouterr().err.splitlines() if line.startswith("--")] == said
+
+
 def test_equal_texts_are_picked_once(written):
     result = results(written)
     assert all(result["n_texts"] - 1 not in found["indices"] for found in result["heads"].values())

@@ -51,7 +51,7 @@ class Plan:
 
         with stages("plan") as at:
             at("starting")
-            from jaxclip import planner
+            from jaxclip import planner, sharding
             from jaxclip.report.plan import print_plan
 
             question = planner.Plan(
@@ -61,6 +61,7 @@ class Plan:
             )  # fmt: skip
             planner.python_with_libtpu(self.python)
             config = _config(self.model)
+            sharding.check({sharding.DATA: 1, sharding.MODEL: self.model_axis}, config, self.batch)
             at("asking the compiler")
             result = {"model": self.model, **planner.ask(config, question, self.python)}
         print_plan(result)

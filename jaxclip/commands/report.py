@@ -34,7 +34,7 @@ class Report:
     split: str | None = None
     """Of data sets that have splits: the one that was run."""
     steps: int = 10
-    """Texts for each head."""
+    """Texts for each head; at most head_dim."""
     examples: int = 4
     """Images for each text of a head, of those it answers most and of those it answers least."""
     images: int | None = None
@@ -53,6 +53,7 @@ class Report:
             from jaxclip.report.report_data import ReportOptions, collect
             from jaxclip.report.report_pictures import Pictures, run_source
             from jaxclip.runs import find_run, open_run
+            from jaxclip.text_span import head_sizes
 
             options = ReportOptions(self.texts, self.steps, self.examples, self.images, self.pictures)
             results = [read_results(folder) for folder in self.results]
@@ -76,6 +77,10 @@ class Report:
         html = page(parts, results)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         self.out.write_text(html, encoding="utf-8")
+        for run in opened:
+            most = head_sizes(run.config.vision.head_dim, run.config.vision.embed_dim, 1)[1]
+            if self.steps > most:
+                say(f"--steps {self.steps} is more than a head of {run.folder.name} has directions; {most} are used.")
         say(f"wrote {self.out}: {len(html) / 1e6:.1f} MB")
         return {"file": str(self.out), "bytes": len(html.encode()), "runs": [part["name"] for part in parts],
                 "images": sum(len(part["images"]) for part in parts), "results": [one["name"] for one in results],

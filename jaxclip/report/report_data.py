@@ -31,7 +31,7 @@ class ReportOptions:
 
     Attributes:
       texts: that the user asks about; compared with each other.
-      steps: texts of each head.
+      steps: texts of each head; cut to head_dim.
       examples: images a head answers most to, for each of its texts, and as many it answers least to.
       images: that have maps and direct effects of their own; as many as fit into about 6 MB by default.
       pictures: shown at all; when they are used up, heads of little variance show fewer examples.
@@ -120,8 +120,8 @@ def collect(
 
 def _spans(moments: Any, texts: Float[np.ndarray, "text embed"], steps: int) -> list[TextSpan]:
     """Text bases, one stack a layer."""
-    units = moments.centre.value.shape[-1]
-    spans = jax.tree.map(np.asarray, head_bases(moments, texts, steps=min(steps, units - 3)))
+    most = min(moments.centre.value.shape[-1] - 3, texts.shape[-1])
+    spans = jax.tree.map(np.asarray, head_bases(moments, texts, steps=min(steps, most)))
     return [jax.tree.map(lambda x, at=layer: x[at], spans) for layer in range(len(spans.indices))]
 
 
