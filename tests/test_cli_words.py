@@ -29,7 +29,9 @@ from jaxclip.commands.typed import as_typed, options
         ("convert", "out exists; pass overwrite=True, or", "out exists; pass --overwrite, or"),
         ("heatmap", "pass like='A/b'.", f"pass --like A/b.{BESIDE[COMMANDS['convert']]}"),
         ("debias", "run the pass with by='bird'.", "run the pass with --by bird."),
+        ("run", "it is too large; pass bank_dtype float32.", "it is too large; pass --bank-dtype float32."),
         # What is no argument stays as it is.
+        ("convert", "it has vision image_size (2, 2)", "it has vision image_size (2, 2)"),
         ("heatmap", "/data/limit=3/by=2.png: no picture", "/data/limit=3/by=2.png: no picture"),
         ("segment", "'way=classes' is no file", "'way=classes' is no file"),
         ("convert", "has num_channels=4; text_cfg.dtype='x'", "has num_channels=4; text_cfg.dtype='x'"),

@@ -54,7 +54,8 @@ def _spelled(message: str, known: Mapping[str, str]) -> str:
     for place in (must, left, passed, under):
         said = re.sub(place, lambda found: known[found[0]], said)
     long = [name for name in known if "_" in name]
-    return re.sub(rf"(?<![^\s(])(?:{'|'.join(long)})\b", lambda found: known[found[0]], said) if long else said
+    asked = r"(?:^|(?<=\bpass )|(?<=\bsmaller ))"
+    return re.sub(rf"{asked}(?:{'|'.join(long)})\b", lambda found: known[found[0]], said) if long else said
 
 
 def _keywords(message: str, known: Mapping[str, str]) -> str:

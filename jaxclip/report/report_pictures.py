@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
-from jaxclip.data.source import Source
+from jaxclip.data.source import Example, Source
 from jaxclip.data.sources import Kind, open_data
 from jaxclip.preprocess import preprocess, unnormalize
 from jaxclip.runs import Run
@@ -27,7 +27,7 @@ def run_source(run: Run, data: str | None = None, split: str | None = None) -> S
       split: of data sets that have splits; of the scenes it is known.
 
     Raises:
-      ValueError, FileNotFoundError: there are none, or too few.
+      ValueError, FileNotFoundError: there are none, too few, or the first is another one.
     """
     held = run.info["data"]
     if split is None and held["kind"] == "scenes" and data is None:
@@ -41,7 +41,20 @@ def run_source(run: Run, data: str | None = None, split: str | None = None) -> S
         raise ValueError(f"the run's images cannot be found: {error} Say where they are with --data.") from error
     if len(source) < held["n_images"]:
         raise ValueError(f"{data or held['source']} has {len(source)} images, the run {held['n_images']}; see --data.")
+    _checked(run, source, 0)
     return source
+
+
+def _checked(run: Run, source: Source, row: int) -> Example:
+    """An image of a run, read again."""
+    place, name = run.places[row], run.names[row]
+    example = source[place]
+    if example.name != name:
+        raise ValueError(
+            f"image {place} of the data is {example.name}, but the run had {name} there; name the run's own images "
+            f"with --data and --split."
+        )
+    return example
 
 
 class Pictures:
@@ -49,7 +62,6 @@ class Pictures:
 
     def __init__(self, run: Run, source: Source, config: Any):
         self.run, self.source, self.config = run, source, config
-        self.places = run.places
 
     def inputs(self, rows: Sequence[int]) -> Float[np.ndarray, "batch height width channel"]:
         """What the tower takes.
@@ -59,12 +71,7 @@ class Pictures:
         """
         images = []
         for row in rows:
-            example = self.source[self.places[row]]
-            if example.name != self.run.names[row]:
-                raise ValueError(
-                    f"image {self.places[row]} of the data is {example.name}, but the run had {self.run.names[row]} "
-                    f"there; name the run's own images with --data and --split."
-                )
+            example = _checked(self.run, self.source, row)
             images.append(preprocess(example.image, self.config, apply_exif=self.run.info["options"]["apply_exif"])[0])
         return np.stack(images)
 
