@@ -54,14 +54,14 @@ def preprocess(
             opened = _open(image)
             if apply_exif is not False and _is_turned(opened):
                 turned.append(name)
-                opened = ImageOps.exif_transpose(opened) if apply_exif else opened
+                opened = upright(opened) if apply_exif else opened
             pixels.append(_to_pixels(_to_eight_bits(opened), config))
     if not pixels:
         raise ValueError("images is empty; pass at least one image.")
     if turned and apply_exif is None:
         warnings.warn(
             f"{len(turned)} of {len(pixels)} images, first {turned[0]}, carry an EXIF orientation, which OpenCLIP "
-            "ignores: they are read as stored. Pass apply_exif=True to turn them, False to stop this warning.",
+            "ignores: they are read as stored. Pass apply_exif=True to turn them.",
             stacklevel=2,
         )
     return normalize(np.stack(pixels), config)
@@ -204,6 +204,11 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
     if image.mode in ("I", "F"):
         raise ValueError(f"mode {image.mode} has 32 bits a pixel and no agreed white; scale it to uint8 first.")
     return image
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """A photograph turned the way its EXIF orientation says; as it is where that says nothing."""
+    return ImageOps.exif_transpose(image) if _is_turned(image) else image
 
 
 def _is_turned(image: Image.Image) -> bool:

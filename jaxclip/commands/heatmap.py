@@ -40,6 +40,8 @@ class Heatmap:
     """One row of panels for each of these heads as well: what one head says about one text, where."""
     relative: bool = True
     """Each text minus the mean of all given; --no-relative for each by itself."""
+    apply_exif: bool = False
+    """Turn photographs as their EXIF tag says; OpenCLIP does not."""
     format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figure."""
     dtype: DType = "float32"
@@ -76,7 +78,7 @@ class Heatmap:
             at("maps and pictures")
             result = heatmap_picture(
                 clip, image, self.texts, self.out, heads=self.heads, each=self.each, relative=self.relative,
-                formats=self.format,
+                formats=self.format, apply_exif=self.apply_exif or None,
             )  # fmt: skip
         shown = {text: [f"{found['similarity']:+.4f}"] for text, found in result["texts"].items()}
         print_numbers(f"{self.image.name}: {result['unit']}", shown, ("text", "whole picture"))

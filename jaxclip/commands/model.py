@@ -132,6 +132,8 @@ class Decompose:
     """A folder for results.json and the figures."""
     relative: bool = True
     """Each text minus the mean of all given; --no-relative for each by itself."""
+    apply_exif: bool = False
+    """Turn photographs as their EXIF tag says; OpenCLIP does not."""
     format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figures."""
 
@@ -153,6 +155,9 @@ class Decompose:
             at("loading the model")
             clip = jaxclip.load(resolve(self.model))
             at("pictures")
-            result = decompose_pictures(clip, images, self.texts, self.out, relative=self.relative, formats=self.format)
+            result = decompose_pictures(
+                clip, images, self.texts, self.out, relative=self.relative, formats=self.format,
+                apply_exif=self.apply_exif or None,
+            )  # fmt: skip
         say(f"wrote {self.out / 'results.json'} and {2 * len(self.images) * len(self.format)} figures")
         return result

@@ -155,7 +155,7 @@ class Retrieve:
             if place is not None:
                 own = by_heads[place : place + 1], by_embedding[place : place + 1]
             elif clip is not None:
-                own = embeddings_of(clip.vision, clip.preprocess([query]), run.matrices, chosen, run.units)
+                own = embeddings_of(clip.vision, _inputs(run, clip, query), run.matrices, chosen, run.units)
             else:
                 raise ValueError(f"{query} is no image of the run, so the model is needed to look at it.")
             exclude = np.array([-1 if place is None else place])
@@ -183,12 +183,17 @@ class Retrieve:
             if place is not None:
                 asked = shown[place]
             elif clip is not None:
-                asked = report.seen(run, clip.preprocess([self.queries[i]])[0])
+                asked = report.seen(run, _inputs(run, clip, self.queries[i])[0])
             else:
                 continue
             figure = report.neighbours_figure(result, i, shown, asked)
             names += save_all(figure, self.out / f"nearest_{i}", self.format)
         return [path.name for path in names]
+
+
+def _inputs(run: "Run", clip: "Clip", query: str) -> Any:
+    """A file as the run's own images were read; where photographs stayed as stored, one that is turned warns."""
+    return clip.preprocess([query], apply_exif=run.info["options"]["apply_exif"] or None)
 
 
 def find_query(run: "Run", query: str) -> int | None:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxclip.clip import Clip
 from jaxclip.effects import direct_effects, text_directions
 from jaxclip.image_files import open_image
-from jaxclip.preprocess import crop_box
+from jaxclip.preprocess import crop_box, upright
 from jaxclip.report.figures import effects_figure, map_figure, save_all
 
 
@@ -22,17 +22,18 @@ def decompose_pictures(
     *,
     relative: bool,
     formats: Sequence[str] = ("png",),
+    apply_exif: bool | None = None,
 ) -> dict[str, Any]:
     """Explain each picture's similarity to each text.
 
     Writes `out/results.json`, and for every picture `NAME_map.png` (where) and `NAME_heads.png` (which heads), or
-    in other formats.
+    in other formats. `apply_exif` as `clip.preprocess` takes it.
 
     Raises:
       ValueError, FileNotFoundError: a picture that cannot be read, no pictures, no texts; nothing is written then.
     """
     directions = text_directions(clip, list(texts), relative=relative and len(texts) > 1)
-    inputs = clip.preprocess(list(images))
+    inputs = clip.preprocess(list(images), apply_exif=apply_exif)
     unit = "direct effect (cosine similarity" + (", minus the texts' mean)" if relative and len(texts) > 1 else ")")
     out.mkdir(parents=True, exist_ok=True)
     result: dict[str, Any] = {"model": clip.config.name, "texts": list(texts), "unit": unit, "pictures": {}}
@@ -41,7 +42,8 @@ def decompose_pictures(
         total = effects.init + effects.heads.sum((0, 1)) + effects.mlp.sum(0)
         entry = {"file": str(path), "sum_error": float(np.abs(total - effects.similarity).max())}
         result["pictures"][name] = entry | {"texts": effects.to_dict(texts)}
-        with open_image(path) as picture:
+        with open_image(path) as opened:
+            picture = upright(opened) if apply_exif else opened
             box = crop_box(picture.size, clip.config.preprocess)
             seen = np.asarray(picture.convert("RGB"))
         save_all(map_figure(seen, effects.map(), texts, box, unit), out / f"{name}_map", formats)

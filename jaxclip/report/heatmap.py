@@ -14,7 +14,7 @@ from jaxclip.effects import text_directions
 from jaxclip.frames import maps_to_picture
 from jaxclip.image_files import open_image
 from jaxclip.nonfinite import check_images
-from jaxclip.preprocess import crop_box
+from jaxclip.preprocess import crop_box, upright
 from jaxclip.report.overlays import Row, overlay, overlay_figure, save_overlay_figure
 from jaxclip.spatial import chosen_heads, text_maps
 
@@ -31,6 +31,7 @@ def heatmap_picture(
     each: bool = False,
     relative: bool = True,
     formats: Sequence[str] = ("png",),
+    apply_exif: bool | None = None,
 ) -> dict[str, Any]:
     """Where in a picture attention speaks for each text.
 
@@ -46,6 +47,7 @@ def heatmap_picture(
       each: a row for each of these heads as well.
       relative: each text minus the mean of all given, where there are several.
       formats: of the figure; png, svg or pdf.
+      apply_exif: as `clip.preprocess` takes it.
 
     Raises:
       ValueError, FileNotFoundError: no texts, a head the model lacks, too many panels, a picture that cannot be read,
@@ -57,7 +59,7 @@ def heatmap_picture(
     if each:
         check_panels(config, heads, len(texts))
     directions = text_directions(clip, list(texts), relative=relative)
-    inputs = clip.preprocess([image])
+    inputs = clip.preprocess([image], apply_exif=apply_exif)
     embedding = np.asarray(clip.encode_image(inputs))
     check_images(embedding, clip.vision, inputs, [str(image)])
     norm = float(np.linalg.norm(embedding))
@@ -72,8 +74,9 @@ def heatmap_picture(
     largest = [float(np.abs(grid).max()) for grid in grids]
     limits = [largest[0], *[max(largest[1:], default=0.0)] * (len(grids) - 1)]
     with open_image(image) as opened:
-        box = crop_box(opened.size, clip.config.preprocess)
-        picture = np.asarray(opened.convert("RGB"))
+        photograph = upright(opened) if apply_exif else opened
+        box = crop_box(photograph.size, clip.config.preprocess)
+        picture = np.asarray(photograph.convert("RGB"))
     rows = [
         Row(name, maps_to_picture(grid, picture.shape[:2], box, config.image_size, config.patch_size), limit)
         for name, grid, limit in zip(names, grids, limits, strict=True)
