@@ -273,7 +273,7 @@ def _says_enough(info: Mapping[str, Any]) -> bool:
             and info["order"].keys() == {"parts", "steps"}
             and all(isinstance(word, str) for word in words)
             and all(isinstance(some, list) for some in data["label_names"].values())
-            and isinstance(options["moments"], bool)
+            and all(isinstance(options[name], bool) for name in ("moments", "apply_exif"))
             and isinstance(options["by"], list)
             and set(options["by"]) <= set(data["label_names"])
         )

@@ -13,6 +13,7 @@ from jaxclip import checkpoint, convert
 from jaxclip.convert import CheckpointError
 from jaxclip.convert.headers import open_safetensors, write_safetensors
 from jaxclip.convert.sources import read_json
+from jaxclip.described import describe
 from jaxclip.strict_json import parse_json
 from jaxclip.tokenizer import from_folder
 
@@ -104,6 +105,7 @@ def test_any_value_in_a_configuration(folder, new, place):
     paths = leaves(whole)
     (source / "open_clip_config.json").write_text(json.dumps(replaced(whole, paths[place % len(paths)], new)))
     told(convert.read, source)
+    told(describe, source)
 
 
 def test_a_name_in_a_local_file_is_not_asked_of_the_network(tmp_path):
@@ -195,5 +197,6 @@ def test_any_value_in_a_converted_folder(folder, new, place, file):
         manifest["files"].pop(file)
         (done / "manifest.json").write_text(json.dumps(manifest))
     told(checkpoint.load, done)
+    told(describe, done)
     for name in ("config.json", "manifest.json", "provenance.json"):
         shutil.copy(folder / name, done / name)

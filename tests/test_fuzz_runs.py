@@ -72,7 +72,19 @@ def test_any_damage_is_named(folder, damage, file):
     whole = (changed / file).read_bytes()
     (changed / file).write_bytes(damaged(whole, damage))
     said = told(read_all, changed)
-    assert said is None if (changed / file).read_bytes() == whole else file.split("/")[0] in said
+    if said is None:
+        assert content(changed / file) == content(small_pass.run(folder.parents[0]).folder / file)
+    else:
+        assert (changed / file).read_bytes() != whole
+        assert file.split("/")[0] in said
+
+
+def content(file):
+    """What is read of a file: an archive also holds times and room for a comment, which say nothing."""
+    if file.suffix != ".npz":
+        return file.read_bytes()
+    with np.load(file) as held:
+        return {name: (array.dtype, array.shape, array.tobytes()) for name, array in held.items()}
 
 
 @pytest.mark.parametrize("name", ["readable", "heads", "labels/label"])
