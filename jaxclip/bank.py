@@ -149,6 +149,7 @@ class Bank:
       folder: of the bank.
       check: of a run, called with the name there of an array's metadata before it is believed.
       shapes: that arrays must have; room is made for what metadata says before anything is read.
+      block: rows that each of their files must have, likewise.
 
     Attributes:
       rows: which images of the data set those are.
@@ -159,8 +160,9 @@ class Bank:
         folder: str | Path,
         check: Callable[[str], None] = lambda name: None,
         shapes: Mapping[str, tuple[int, ...]] | None = None,
+        block: int | None = None,
     ):
-        self.folder, self._check, self._shapes = Path(folder), check, dict(shapes or {})
+        self.folder, self._check, self._shapes, self._block = Path(folder), check, dict(shapes or {}), block
         if not (self.folder / "zarr.json").is_file():
             raise FileNotFoundError(f"{self.folder} is no bank; run `jaxclip run` with --bank.")
         check(f"{self.folder.name}/zarr.json")
@@ -209,6 +211,9 @@ class Bank:
             raise ValueError(
                 f"{path} is of shape {list(array.shape)}, the run's is {list(wanted)}. Run the pass again."
             )
+        held, piece = array.chunk_layout.write_chunk.shape, (self._block, *array.shape[1:])
+        if self._block is not None and held != piece:
+            raise ValueError(f"{path} has files of {list(held)}, the run's are of {list(piece)}. Run the pass again.")
         return array
 
     def _numbers(self, name: str, at: tuple[int, ...], rows: Any = slice(None)) -> np.ndarray:

@@ -1,6 +1,6 @@
 """Moments of every component of a model at once, over all images or separately for every value of a label."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -78,10 +78,27 @@ def to_arrays(moments: Mapping[str, Collected]) -> dict[str, Any]:
     return {_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(dict(moments))}
 
 
-def from_arrays(like: Mapping[str, Collected], arrays: Mapping[str, Any]) -> dict[str, Collected]:
-    """Moments of the same structure as `like`, bit for bit what was saved."""
-    leaves, tree = jax.tree_util.tree_flatten_with_path(dict(like))
-    return jax.tree.unflatten(tree, [jnp.asarray(arrays[_name(path)]) for path, _ in leaves])
+def from_arrays(like: Callable[[], Mapping[str, Collected]], arrays: Mapping[str, Any]) -> dict[str, Collected]:
+    """Moments of the same structure and shapes as `like()`, bit for bit what was saved; `like` is traced alone, so what
+    is not there takes no memory.
+
+    Raises:
+      ValueError: one is missing or of another shape.
+    """
+    structure = []
+
+    def leaves() -> list[Array]:
+        paths, tree = jax.tree_util.tree_flatten_with_path(dict(like()))
+        structure.append(([_name(path) for path, _ in paths], tree))
+        return [leaf for _, leaf in paths]
+
+    shapes = jax.eval_shape(leaves)
+    ((names, tree),) = structure
+    for name, expected in zip(names, shapes, strict=True):
+        held = arrays[name].shape if name in arrays else "nothing"
+        if held != expected.shape:
+            raise ValueError(f"{name} must be of shape {expected.shape}; got {held}")
+    return jax.tree.unflatten(tree, [jnp.asarray(arrays[name]) for name in names])
 
 
 def _name(path: Any) -> str:

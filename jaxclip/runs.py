@@ -184,7 +184,8 @@ class Run:
         n = self.info["data"]["n_images"]
         shapes = {name: (n, *shape) for name, shape in row_shapes(self.config.vision).items()}
         shapes |= {"readable": (n,)} | {label_path(kind): (n,) for kind in self.label_names}
-        bank = Bank(self.folder / BANK, check=self._check, shapes=shapes)
+        block = Order.of_info(self.info).block
+        bank = Bank(self.folder / BANK, check=self._check, shapes=shapes, block=block)
         if not np.array_equal(bank.rows, self.places):
             raise ValueError(
                 f"{bank.folder / 'readable'} is cut short or of another run; delete the run and make it again."
@@ -265,7 +266,11 @@ def read_state(folder: Path, info: dict[str, Any]) -> State:
         raise ValueError(f"{folder / STATE} is damaged ({error}); delete {folder} and run it again.") from error
     # Before anything is made of what run.json says.
     check_unchanged(folder, {RUN: said[RUN]})
-    return State(*counts, from_arrays(_empty(info), arrays), said)
+    try:
+        moments = from_arrays(lambda: _empty(info), arrays)
+    except (ValueError, TypeError, OverflowError) as error:  # sizes that no array can have are the latter two
+        raise ValueError(f"{folder / STATE} is not of the run that {RUN} describes ({error}).") from error
+    return State(*counts, moments, said)
 
 
 def by_key(kind: str) -> str:

@@ -87,6 +87,31 @@ def content(file):
         return {name: (array.dtype, array.shape, array.tobytes()) for name, array in held.items()}
 
 
+@pytest.mark.parametrize("width", [2**20, 2**33])
+def test_a_run_of_a_model_that_it_has_no_moments_of(tmp_path, width):
+    """Moments of such a head would fill any memory, or have more numbers than can be counted."""
+    folder = fresh(tmp_path)
+    said = json.loads((folder / "run.json").read_text())
+    said["model"]["config"]["vision"]["width"] = width
+    (folder / "run.json").write_text(json.dumps(said))
+    vouched(folder)
+    with pytest.raises(ValueError, match=r"state\.npz is not of the run that run\.json describes \(all/heads/"):
+        jaxclip.open_run(folder)
+
+
+@pytest.mark.parametrize("name", ["readable", "heads", "labels/label"])
+def test_a_bank_of_larger_files_than_the_runs(tmp_path, name):
+    """Room is made for a whole file before it is read."""
+    folder = fresh(tmp_path)
+    path = folder / "bank" / name / "zarr.json"
+    said = json.loads(path.read_text())
+    said["chunk_grid"]["configuration"]["chunk_shape"][0] *= 2**16
+    path.write_text(json.dumps(said))
+    vouched(folder)
+    with pytest.raises(ValueError, match="has files of"):
+        read_all(folder)
+
+
 @pytest.mark.parametrize("name", ["readable", "heads", "labels/label"])
 def test_a_bank_that_declares_what_is_not_there(tmp_path, name):
     """Numbers that are not stored have a value all the same, so a line of metadata could stand for any of them."""

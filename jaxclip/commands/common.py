@@ -6,10 +6,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-DType = Literal["float32", "bfloat16", "float16"]
-Precision = Literal["highest", "high", "default", "tensorfloat32"]
+from typing import Any
 
 
 class Failed(Exception):

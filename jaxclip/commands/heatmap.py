@@ -6,17 +6,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import (
-    DType,
-    Precision,
-    check_folder,
-    check_heads,
-    check_least,
-    check_texts,
-    pictures,
-    resolve,
-    say,
-)
+from jaxclip.commands.common import check_folder, check_heads, check_least, check_texts, pictures, resolve, say
+from jaxclip.config import DType, Precision
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import (
-    DType,
     Failed,
     check_file,
     check_folder,
@@ -20,6 +19,7 @@ from jaxclip.commands.common import (
     say,
     write_json,
 )
+from jaxclip.config import DType
 
 
 @dataclass(frozen=True)

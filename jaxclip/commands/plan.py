@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, Failed, Precision, check_file, check_least, write_json
+from jaxclip.commands.common import Failed, check_file, check_least, write_json
+from jaxclip.config import DType, Precision
 
 
 @dataclass(frozen=True)

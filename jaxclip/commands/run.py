@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import DType, Failed, Precision, check_folder, check_least, resolve, say
+from jaxclip.commands.common import Failed, check_folder, check_least, resolve, say
+from jaxclip.config import DType, Precision
 
 
 @dataclass(frozen=True)

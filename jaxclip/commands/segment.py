@@ -6,17 +6,8 @@ from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from jaxclip.commands.common import (
-    DType,
-    Precision,
-    check_folder,
-    check_heads,
-    check_least,
-    check_picture,
-    resolve,
-    say,
-    write_json,
-)
+from jaxclip.commands.common import check_folder, check_heads, check_least, check_picture, resolve, say, write_json
+from jaxclip.config import DType, Precision
 
 
 @dataclass(frozen=True)
