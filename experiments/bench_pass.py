@@ -16,7 +16,7 @@ import numpy as np
 from benching import Runs, by_turns, checkpoint, measure, parser, peak_of, photographs, pictures, temporary, tower
 
 import jaxclip
-from jaxclip.bank import BankWriter, create_bank
+from jaxclip.bank_writer import BankWriter, create_bank
 from jaxclip.collected import Collected
 from jaxclip.data.loader import batches
 from jaxclip.data.sources import open_data

@@ -15,8 +15,9 @@ Every block and piece carries its own checksum (CRC-32C), which is compared when
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote
@@ -26,14 +27,10 @@ import tensorstore as ts
 from jaxtyping import Float, Int
 
 from jaxclip.config import VisionConfig
-from jaxclip.data.order import Order
-from jaxclip.drafts import write_json
 
 LOST = -2
 """What a label reads as where its block is not there."""
 BankDtype = Literal["float32", "float16"]
-HELD_BYTES, MOST_ROWS = 2**26, 1024
-"""About what waits in memory of the largest array, on all hosts together, and so what its files of a group hold."""
 
 _CODES = {os.strerror(code): code for code in errno.errorcode}
 
@@ -45,101 +42,6 @@ def row_shapes(config: VisionConfig) -> dict[str, tuple[int, ...]]:
         "heads": (layers, config.n_heads, config.head_dim + 3), "mlp": (layers, embed), "class_attn": (layers, embed),
         "init": (embed,), "embedding": (embed,), "norm": (),
     }  # fmt: skip
-
-
-def steps_held(config: VisionConfig, batch: int) -> int:
-    """Steps whose rows may wait in memory to be written together."""
-    row = 4 * max(int(np.prod(shape)) for shape in row_shapes(config).values())
-    return max(1, min(MOST_ROWS, HELD_BYTES // row) // batch)
-
-
-def create_bank(folder: Path, config: VisionConfig, order: Order, kinds: Sequence[str], dtype: BankDtype) -> None:
-    """Empty arrays, or those that are there already, for `BankWriter`s on any number of hosts."""
-    folder.mkdir(exist_ok=True)
-    write_json(folder / "zarr.json", {"zarr_format": 3, "node_type": "group", "attributes": {}})
-    for name, (shape, kind) in _arrays(config, kinds, dtype).items():
-        _create(folder / name, (order.n, *shape), kind, order.block)
-
-
-class BankWriter:
-    """Rows of a host's own parts in, its own files out; at most a group of steps waits in memory."""
-
-    def __init__(
-        self, folder: Path, order: Order, share: range, config: VisionConfig, kinds: Sequence[str], start: int
-    ):
-        self.folder, self.order, self.share = folder, order, share
-        self._out = {name: _open(folder / name) for name in _arrays(config, kinds, "float32")}
-        self._held: dict[str, np.ndarray] = {}
-        self._step, self._written = start, start
-        self._writing: list[tuple[str, Any]] = []
-
-    def add(self, rows: Int[np.ndarray, "place"], values: Mapping[str, np.ndarray]) -> None:
-        """What the next step found.
-
-        Args:
-          rows: numbers of its images, -1 for padding.
-          values: of the same places, for every array.
-
-        Raises:
-          ValueError: a number is too large for float16.
-        """
-        if not self._held:
-            n = len(self.share) * self.order.block
-            self._held = {
-                name: np.zeros((n, *array.shape[1:]), array.dtype.numpy_dtype) for name, array in self._out.items()
-            }
-        real = rows >= 0
-        places = rows[real] - self._first(self._step, self.share.start)
-        for name, value in values.items():
-            self._held[name][places] = self._cast(name, value[real], values["readable"][real])
-        self._step += 1
-        if self._step % self.order.steps == 0:
-            self._write()
-
-    def flush(self) -> None:
-        """All rows so far are on the disk when this returns."""
-        self._write()
-        self._wait()
-
-    def _first(self, step: int, part: int) -> int:
-        return step // self.order.steps * self.order.group + part * self.order.block
-
-    def _cast(self, name: str, values: np.ndarray, readable: np.ndarray) -> np.ndarray:
-        dtype = self._out[name].dtype.numpy_dtype
-        if not np.issubdtype(values.dtype, np.floating):
-            return values.astype(dtype)
-        with np.errstate(over="ignore"):
-            cast = values.astype(dtype)
-        if not np.isfinite(cast[readable]).all():
-            raise ValueError(f"{name} holds numbers too large for float16; pass bank_dtype float32.")
-        cast[~readable] = np.nan
-        return cast
-
-    def _write(self) -> None:
-        """What was added since the last time: all of it in one group, and of each part one run of rows."""
-        if self._step == self._written:
-            return
-        self._wait()
-        begin, per = self._written % self.order.steps, self.order.per_part
-        end = begin + self._step - self._written
-        own = self._first(self._written, self.share.start)
-        for part in self.share:
-            first = self._first(self._written, part)
-            rows = slice(first + begin * per, min(first + end * per, self.order.n))
-            if rows.start < rows.stop:
-                held = slice(rows.start - own, rows.stop - own)
-                self._writing += [
-                    (name, self._out[name][rows].write(values[held])) for name, values in self._held.items()
-                ]
-        self._written = self._step
-        if self._step % self.order.steps == 0:
-            self._held = {}  # not used again: these may still be on their way to the disk
-
-    def _wait(self) -> None:
-        for name, future in self._writing:
-            with _named(self.folder / name):
-                future.result()
-        self._writing = []
 
 
 class Bank:
@@ -166,7 +68,7 @@ class Bank:
         if not (self.folder / "zarr.json").is_file():
             raise FileNotFoundError(f"{self.folder} is no bank; run `jaxclip run` with --bank.")
         check(f"{self.folder.name}/zarr.json")
-        self.rows = np.flatnonzero(self._get("readable", ()))
+        self.rows = self._readable()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -192,7 +94,7 @@ class Bank:
 
     def labels(self, kind: str) -> Int[np.ndarray, "image"]:
         """Indices of one kind of label, -1 where an image has none."""
-        found = self._get(label_path(kind), ())[self.rows]
+        found = self._get(label_path(kind), (), self.rows)
         if lost := int((found == LOST).sum()):
             raise ValueError(_cut_short(self.folder / label_path(kind), lost))
         return found
@@ -204,8 +106,8 @@ class Bank:
             there = sorted(p.name for p in self.folder.iterdir() if p.is_dir())
             raise ValueError(f"{self.folder} has no array {name!r}; it has {', '.join(there)}.")
         self._check(f"{self.folder.name}/{name}/zarr.json")
-        with _named(path):
-            array = _open(path)
+        with named(path):
+            array = open_array(path)
         wanted = self._shapes.get(name)
         if wanted is not None and wanted != array.shape:
             raise ValueError(
@@ -223,18 +125,42 @@ class Bank:
             raise ValueError(_cut_short(self.folder / name, lost))
         return values
 
-    def _get(self, name: str, at: tuple[int, ...], rows: Any = None) -> np.ndarray:
+    def _get(self, name: str, at: tuple[int, ...], rows: Int[np.ndarray, "image"]) -> np.ndarray:
         array = self.array(name)
-        if rows is None:
-            rows = slice(None)
-        elif len(rows) and rows[-1] - rows[0] + 1 == len(rows):
-            rows = slice(int(rows[0]), int(rows[-1]) + 1)
-        with _named(self.folder / name):
-            return np.asarray(array[(rows, *at)].read().result())
+        blocks = rows // _block(array)
+        gone = [block for block in np.unique(blocks).tolist() if not self._is_stored(array, name, block)]
+        if gone:
+            raise ValueError(_cut_short(self.folder / name, int(np.isin(blocks, gone).sum())))
+        whole = len(rows) and rows[-1] - rows[0] + 1 == len(rows)
+        with named(self.folder / name):
+            return np.asarray(array[(slice(int(rows[0]), int(rows[-1]) + 1) if whole else rows, *at)].read().result())
+
+    def _readable(self) -> Int[np.ndarray, "image"]:
+        array, found = self.array("readable"), [np.zeros(0, int)]
+        numbers = sorted(int(file.name) for file in (self.folder / "readable" / "c").glob("*") if file.name.isdecimal())
+        for first in (number * _block(array) for number in numbers if self._is_stored(array, "readable", number)):
+            rows = slice(first, min(first + _block(array), array.shape[0]))
+            if rows.start < rows.stop:
+                with named(self.folder / "readable"):
+                    found.append(first + np.flatnonzero(array[rows].read().result()))
+        return np.concatenate(found)
+
+    def _is_stored(self, array: Any, name: str, block: int) -> bool:
+        """Whether a block is on the disk, in full size. What is stored nowhere has a value all the same, and what is
+        packed could have any, so room is made only for what takes as much there."""
+        file = self.folder.joinpath(name, "c", str(block), *["0"] * (array.rank - 1))
+        if not file.is_file():
+            return False
+        size = prod(array.chunk_layout.write_chunk.shape) * array.dtype.numpy_dtype.itemsize
+        if (held := file.stat().st_size) < size:
+            raise ValueError(
+                f"{file} is damaged (it has {held} bytes for {size} of numbers); delete the run and make it again."
+            )
+        return True
 
 
 @contextmanager
-def _named(path: Path) -> Iterator[None]:
+def named(path: Path) -> Iterator[None]:
     """What tensorstore says of a file, in a sentence that names it.
 
     Raises:
@@ -255,6 +181,11 @@ def _named(path: Path) -> Iterator[None]:
         raise ValueError(f"{file} is damaged ({reason}); delete the run and make it again.") from error
 
 
+def _block(array: Any) -> int:
+    """Rows of one file."""
+    return array.chunk_layout.write_chunk.shape[0]
+
+
 def _cut_short(path: Path, lost: int) -> str:
     return f"{path} is cut short: {lost} images are missing; delete the run and make it again."
 
@@ -265,35 +196,11 @@ def label_path(kind: str) -> str:
     return f"labels/{name if name.strip('.') else name.replace('.', '%2E') or '%'}"
 
 
-def _arrays(config: VisionConfig, kinds: Sequence[str], dtype: str) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Shape of one image's entry, and type, of every array of a bank."""
-    numbers = {name: (shape, "float32" if name == "norm" else dtype) for name, shape in row_shapes(config).items()}
-    return numbers | {"readable": ((), "bool")} | {label_path(kind): ((), "int32") for kind in kinds}
+def open_array(path: Path) -> Any:
+    """An array that is there, by tensorstore."""
+    return ts.open({"driver": "zarr3", "kvstore": store(path)}).result()
 
 
-def _open(path: Path) -> Any:
-    return ts.open({"driver": "zarr3", "kvstore": _store(path)}).result()
-
-
-def _store(path: Path) -> dict[str, str]:
+def store(path: Path) -> dict[str, str]:
     """Where tensorstore finds an array; it refuses paths with ".." in them."""
     return {"driver": "file", "path": str(path.resolve())}
-
-
-def _create(path: Path, shape: tuple[int, ...], dtype: str, block: int) -> None:
-    whole = [block, *shape[1:]]
-    # Images, then single layers and heads, then the vector.
-    piece = [block, *[1] * (len(shape) - 2), *shape[-1:]] if len(shape) > 1 else [block]
-    numbers = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-    if dtype == "bool":
-        numbers = [{"name": "bytes"}, {"name": "crc32c"}]
-    index = [{"name": "bytes", "configuration": {"endian": "little"}}, {"name": "crc32c"}]
-    sharding = {"chunk_shape": piece, "codecs": numbers, "index_codecs": index}
-    codecs = numbers if piece == whole else [{"name": "sharding_indexed", "configuration": sharding}]
-    metadata = {
-        "shape": list(shape), "data_type": dtype, "codecs": codecs,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": whole}},
-        "fill_value": {"bool": False, "int32": LOST}.get(dtype, "NaN"),
-    }  # fmt: skip
-    with _named(path):
-        ts.open({"driver": "zarr3", "kvstore": _store(path), "metadata": metadata}, create=True, open=True).result()

@@ -9,24 +9,20 @@
 A folder is written under another name beside its place and renamed when its manifest is on disk.
 """
 
-import logging
 import shutil
-import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from .config import ClipConfig
 from .drafts import MANIFEST, appears_whole, check_files, check_space, inventory, read_json, write_json
-from .params import flatten, shapes, unflatten
+from .params import check_shapes, flatten
 from .tokenizer import ClipTokenizer, MissingTokenizer, Tokenizer, from_folder
+from .weights import read_weights, write_weights
 
 FORMAT = 2
 CONFIG, PROVENANCE, WEIGHTS, TOKENIZER = "config.json", "provenance.json", "weights", "tokenizer"
@@ -106,11 +102,11 @@ def save(
     folder = Path(folder).absolute()
     check_free(folder, overwrite=overwrite)
     leaves = dict(flatten(params))
-    _check_params(config, {path: tuple(np.shape(leaf)) for path, leaf in leaves.items()})
+    check_shapes(config, {path: tuple(np.shape(leaf)) for path, leaf in leaves.items()})
     folder.parent.mkdir(parents=True, exist_ok=True)
     check_space(folder.parent, sum(leaf.nbytes for leaf in leaves.values()))
-    with _raised_only(), appears_whole(folder) as draft:
-        _write_weights(draft / WEIGHTS, leaves)
+    with appears_whole(folder) as draft:
+        write_weights(draft / WEIGHTS, leaves)
         if consume and isinstance(params, dict):
             params.clear()
         _write_tokenizer(draft / TOKENIZER, tokenizer)
@@ -145,8 +141,7 @@ def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtyp
     # First, though hashing could go on beside reading: damaged weights that reach Orbax leave its threads behind.
     check_files(folder, manifest)
     config, tokenizer = described(folder)
-    params = _read_weights(folder / WEIGHTS, shardings or {}, dtype)
-    _check_params(config, {path: tuple(leaf.shape) for path, leaf in flatten(params)})
+    params = read_weights(folder / WEIGHTS, config, shardings or {}, dtype)
     return Checkpoint(config, params, tokenizer, read_json(folder / PROVENANCE))
 
 
@@ -196,67 +191,6 @@ def _tokenizer(words: TokenizerSource, config: ClipConfig) -> Tokenizer:
         return from_folder(words.folder, config.text.context, **words.options)
     except (TypeError, ValueError, FileNotFoundError) as error:
         return MissingTokenizer(f"the checkpoint's own cannot be used: {error}")
-
-
-def _check_params(config: ClipConfig, found: Mapping[str, tuple[int, ...]]) -> None:
-    wanted = shapes(config, logit_bias="logit_bias" in found)
-    wrong = [f"{path} is missing" for path in wanted if path not in found]
-    wrong += [f"{path} is not expected" for path in found if path not in wanted]
-    wrong += [
-        f"{path} is {list(found[path])}, expected {list(shape)}"
-        for path, shape in wanted.items()
-        if found.get(path, shape) != shape
-    ]
-    if wrong:
-        raise ValueError(f"the parameters are not those of {config.name}: {'; '.join(wrong)}.")
-
-
-def _write_weights(folder: Path, leaves: Mapping[str, Any]) -> None:
-    # Uncompressed: weights do not compress, and compressing holds a second copy of every array until it is written.
-    handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True, use_compression=False)
-    with ocp.Checkpointer(handler) as checkpointer:
-        checkpointer.save(folder, args=ocp.args.PyTreeSave({path: _on_host(leaf) for path, leaf in leaves.items()}))
-
-
-@contextmanager
-def _raised_only() -> Iterator[None]:
-    """Orbax logs an error of its threads that it raises as well; then tensorstore and asyncio complain that nobody
-    waits for the other writes any more."""
-    loggers, hook = [logging.getLogger(name) for name in ("absl", "asyncio")], sys.unraisablehook
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.CRITICAL)
-    sys.unraisablehook = lambda unraisable: None
-    try:
-        yield
-    finally:
-        sys.unraisablehook = hook
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
-
-
-def _on_host(leaf: Any) -> Any:
-    """A jax.Array over the same memory where that is aligned; Orbax would copy a NumPy array before writing it."""
-    if isinstance(leaf, jax.Array):
-        return leaf
-    try:
-        host = jax.local_devices(backend="cpu")[0]
-    except RuntimeError:  # JAX_PLATFORMS can leave the host's backend out.
-        return leaf
-    return jax.device_put(leaf, host, may_alias=True)
-
-
-def _read_weights(folder: Path, shardings: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
-    with ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
-        metadata = checkpointer.metadata(folder).item_metadata
-        paths = list(getattr(metadata, "tree", metadata))
-        wanted = {
-            path: ocp.ArrayRestoreArgs(sharding=shardings[path], dtype=dtype)
-            if path in shardings
-            else ocp.RestoreArgs(restore_type=np.ndarray, dtype=dtype)
-            for path in paths
-        }
-        return unflatten(checkpointer.restore(folder, args=ocp.args.PyTreeRestore(restore_args=wanted)))
 
 
 def _write_tokenizer(folder: Path, tokenizer: TokenizerSource) -> None:

@@ -181,6 +181,11 @@ class ClipConfig:
                 f"both towers must end in one space; got vision embed_dim {self.vision.embed_dim} and text embed_dim "
                 f"{self.text.embed_dim}."
             )
+        if self.preprocess.size != self.vision.image_size:
+            raise ValueError(
+                f"images must be prepared as the tower takes them; got preprocess size {self.preprocess.size} and "
+                f"vision image_size {self.vision.image_size}."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types; `from_dict` is its inverse."""

@@ -107,6 +107,24 @@ def shapes(config: ClipConfig, *, logit_bias: bool = False) -> dict[str, tuple[i
     return {**found, "logit_scale": (), **({"logit_bias": ()} if logit_bias else {})}
 
 
+def check_shapes(config: ClipConfig, found: Mapping[str, tuple[int, ...] | None]) -> None:
+    """Compare what there is, None for what is no array, with what a config's parameters are.
+
+    Raises:
+      ValueError: one error that lists every parameter that is missing, not expected or of another shape.
+    """
+    wanted = shapes(config, logit_bias="logit_bias" in found)
+    wrong = [f"{path} is missing" for path in wanted if path not in found]
+    wrong += [f"{path} is not expected" for path in found if path not in wanted]
+    wrong += [
+        f"{path} is {'no array' if (held := found[path]) is None else list(held)}, expected {list(shape)}"
+        for path, shape in wanted.items()
+        if found.get(path, shape) != shape
+    ]
+    if wrong:
+        raise ValueError(f"the parameters are not those of {config.name}: {'; '.join(wrong)}.")
+
+
 def flatten(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Leaves of a nested dict with their dotted paths."""
     for name, value in tree.items():

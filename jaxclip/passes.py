@@ -25,7 +25,8 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxclip import hosts, sharding
-from jaxclip.bank import BankDtype, BankWriter, create_bank, label_path, steps_held
+from jaxclip.bank import BankDtype, label_path
+from jaxclip.bank_writer import BankWriter, create_bank, steps_held
 from jaxclip.clip import Clip
 from jaxclip.collected import to_arrays
 from jaxclip.config import VisionConfig
@@ -34,6 +35,7 @@ from jaxclip.data.order import Order
 from jaxclip.data.source import Source
 from jaxclip.drafts import disk_explained
 from jaxclip.heads import HeadState
+from jaxclip.image_lines import ImageLines
 from jaxclip.nonfinite import explain_nonfinite
 from jaxclip.pass_step import Units, step
 from jaxclip.run_folder import (
@@ -42,7 +44,6 @@ from jaxclip.run_folder import (
     LINES,
     LOCK,
     STATE,
-    ImageLines,
     check_unchanged,
     claimed,
     describe,

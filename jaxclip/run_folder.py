@@ -127,54 +127,6 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-class ImageLines:
-    """The lines of images.jsonl in the order they are made; what lies behind the saved state is cut off.
-
-    Args:
-      folder: of the run.
-      n_bytes: that the saved state counts.
-      said: their SHA-256, if there is a state.
-
-    Raises:
-      ValueError: the file is shorter than that, or another one.
-    """
-
-    def __init__(self, folder: Path, n_bytes: int, said: str | None):
-        self.folder, path = folder, folder / LINES
-        held = path.read_bytes()[:n_bytes] if path.exists() else b""
-        if len(held) < n_bytes:
-            raise ValueError(f"{path} was cut short; delete {folder} and run it again.")
-        self._digest = hashlib.sha256(held)
-        if said is not None and self._digest.hexdigest() != said:
-            raise ValueError(damaged(folder, LINES))
-        self._file, self.n_bytes = path.open("ab"), n_bytes
-        self._file.truncate(n_bytes)
-
-    def add(self, line: bytes) -> None:
-        self._file.write(line)
-        self._digest.update(line)
-        self.n_bytes += len(line)
-
-    def sync(self) -> str:
-        """All lines so far are on the disk when this returns; their SHA-256."""
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        return self._digest.hexdigest()
-
-    def put_in_order(self) -> str:
-        """Write images.jsonl itself, in the data's order; its SHA-256."""
-        self.sync()
-        lines = (self.folder / LINES).read_bytes().splitlines(keepends=True)
-        ordered: list[bytes] = sorted(lines, key=lambda line: json.loads(line)["row"])
-        text = b"".join(ordered)
-        with replaced(self.folder / IMAGES) as file:
-            file.write(text)
-        return hashlib.sha256(text).hexdigest()
-
-    def close(self) -> None:
-        self._file.close()
-
-
 def settle(folder: Path, described: Mapping[str, Any], clip: Clip) -> None:
     """Begin a run, or make sure that the one that is there is this one.
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_STORED
 
 import jax.numpy as jnp
 import numpy as np
@@ -17,6 +18,7 @@ from jaxclip.collected import Collected, from_arrays
 from jaxclip.config import ClipConfig
 from jaxclip.data.order import Order
 from jaxclip.heads import HeadState
+from jaxclip.image_lines import read_image_lines
 from jaxclip.run_folder import BANK, IMAGES, LINES, MATRICES, RUN, STATE, check_unchanged, damaged, read_info
 
 ALL = "all"
@@ -181,12 +183,14 @@ class Run:
           FileNotFoundError: the run kept no bank.
           ValueError: it is damaged, or not the bank of these images.
         """
-        n = self.info["data"]["n_images"]
+        n, places = self.info["data"]["n_images"], self.places
         shapes = {name: (n, *shape) for name, shape in row_shapes(self.config.vision).items()}
         shapes |= {"readable": (n,)} | {label_path(kind): (n,) for kind in self.label_names}
         block = Order.of_info(self.info).block
         bank = Bank(self.folder / BANK, check=self._check, shapes=shapes, block=block)
-        if not np.array_equal(bank.rows, self.places):
+        if not self.is_finished:  # rows may be ahead of the state that counts them
+            bank.rows = bank.rows[np.isin(bank.rows, places)]
+        if not np.array_equal(bank.rows, places):
             raise ValueError(
                 f"{bank.folder / 'readable'} is cut short or of another run; delete the run and make it again."
             )
@@ -205,8 +209,11 @@ class Run:
             raise ValueError(f"{path} was cut short; delete {self.folder} and run it again.")
         if text and hashlib.sha256(text).hexdigest() != self.state.checksums[IMAGES]:
             raise ValueError(damaged(self.folder, path.name))
-        # While a pass goes on they stand as they were read.
-        return sorted(map(json.loads, text.splitlines()), key=lambda line: line["row"])
+        n_images, n_seen = self.info["data"]["n_images"], Order.of_info(self.info).n_seen(self.state.n_batches)
+        try:
+            return read_image_lines(text, n_images, n_seen, self.label_names)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}); delete {self.folder} and run it again.") from error
 
     def _check(self, name: str) -> None:
         check_unchanged(self.folder, {name: self.state.checksums.get(name, "")} if self.state.n_batches else {})
@@ -257,6 +264,8 @@ def read_state(folder: Path, info: dict[str, Any]) -> State:
         return State(0, 0, _empty(info), {})
     try:
         with (folder / STATE).open("rb") as file, np.load(file) as held:
+            if any(part.compress_type != ZIP_STORED for part in held.zip.infolist()):  # could be any number of bytes
+                raise ValueError("it is compressed")
             if part := held.zip.testzip():
                 raise ValueError(f"the checksum of its part {part} is not that of what was written")
             arrays = dict(held)

@@ -42,7 +42,7 @@ def unread(places, monkeypatch):
     def read(*_arguments, **_options):
         pytest.fail("it was read first")
 
-    monkeypatch.setattr(checkpoint, "_read_weights", read)
+    monkeypatch.setattr(checkpoint, "read_weights", read)
     monkeypatch.setattr(sources, "open_weights", read)
     monkeypatch.setattr(runs, "read_state", read)
     monkeypatch.setattr(bank.Bank, "__init__", read)

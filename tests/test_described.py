@@ -21,7 +21,7 @@ def unread(monkeypatch):
     def opened(*_arguments, **_options):
         pytest.fail("weights were opened")
 
-    monkeypatch.setattr(checkpoint, "_read_weights", opened)
+    monkeypatch.setattr(checkpoint, "read_weights", opened)
     monkeypatch.setattr(sources, "open_weights", opened)
 
 

@@ -66,6 +66,25 @@ def test_any_value_in_what_a_run_says_of_itself(folder, new, place, file, vouch)
     told(read_all, changed)
 
 
+@fuzz(25, new=JSON, place=st.integers(0, 10**6))
+def test_any_value_in_the_list_of_images(folder, new, place):
+    changed = fresh(folder)
+    lines = [json.loads(line) for line in (changed / "images.jsonl").read_text().splitlines()]
+    paths = leaves(lines)[1:]
+    other = replaced(lines, paths[place % len(paths)], new)
+    (changed / "images.jsonl").write_text("".join(json.dumps(line) + "\n" for line in other))
+    vouched(changed)
+    told(read_all, changed)
+
+
+def test_a_state_that_unpacks_to_any_size(tmp_path):
+    folder = fresh(tmp_path)
+    with np.load(folder / "state.npz") as held:
+        np.savez_compressed(folder / "state.npz", **dict(held))
+    with pytest.raises(ValueError, match=r"state\.npz is damaged \(it is compressed"):
+        read_all(folder)
+
+
 @fuzz(25, damage=DAMAGE, file=st.sampled_from(EVERYTHING))
 def test_any_damage_is_named(folder, damage, file):
     changed = fresh(folder)

@@ -6,7 +6,8 @@ import towers
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxclip.bank import BankWriter, create_bank, row_shapes
+from jaxclip.bank import row_shapes
+from jaxclip.bank_writer import BankWriter, create_bank
 from jaxclip.config import VisionConfig
 from jaxclip.data.order import Order
 

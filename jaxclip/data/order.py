@@ -83,8 +83,9 @@ class Order:
     def n_seen(self, n_done: int) -> int:
         """Images in the first `n_done` steps."""
         whole, step = divmod(n_done, self.steps)
-        first = whole * self.group + self.block * np.arange(self.parts)
-        return int(min(whole * self.group, self.n) + np.clip(self.n - first, 0, step * self.per_part).sum())
+        left, each = max(0, self.n - whole * self.group), step * self.per_part
+        n_full, rest = divmod(min(left, self.group), self.block)
+        return min(whole * self.group, self.n) + n_full * each + min(rest, each)
 
     def share(self, host: int, n_hosts: int) -> range:
         """The parts of one host.

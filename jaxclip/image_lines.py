@@ -1,0 +1,113 @@
+"""images.jsonl of a run: a line for every image that was seen, with its name and labels, or why it could not be read.
+
+    {"row": 3, "name": "dogs/4.jpg", "labels": {"place": 0}}
+    {"row": 4, "name": "dogs/5.jpg", "labels": {"place": -1}, "error": "not an image"}
+
+While a pass goes on they stand in images.part.jsonl in the order they were read.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from jaxclip.run_folder import IMAGES, LINES, damaged, replaced
+
+
+class ImageLines:
+    """The lines of images.jsonl in the order they are made; what lies behind the saved state is cut off.
+
+    Args:
+      folder: of the run.
+      n_bytes: that the saved state counts.
+      said: their SHA-256, if there is a state.
+
+    Raises:
+      ValueError: the file is shorter than that, or another one.
+    """
+
+    def __init__(self, folder: Path, n_bytes: int, said: str | None):
+        self.folder, path = folder, folder / LINES
+        held = path.read_bytes()[:n_bytes] if path.exists() else b""
+        if len(held) < n_bytes:
+            raise ValueError(f"{path} was cut short; delete {folder} and run it again.")
+        self._digest = hashlib.sha256(held)
+        if said is not None and self._digest.hexdigest() != said:
+            raise ValueError(damaged(folder, LINES))
+        self._file, self.n_bytes = path.open("ab"), n_bytes
+        self._file.truncate(n_bytes)
+
+    def add(self, line: bytes) -> None:
+        self._file.write(line)
+        self._digest.update(line)
+        self.n_bytes += len(line)
+
+    def sync(self) -> str:
+        """All lines so far are on the disk when this returns; their SHA-256."""
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self._digest.hexdigest()
+
+    def put_in_order(self) -> str:
+        """Write images.jsonl itself, in the data's order; its SHA-256."""
+        self.sync()
+        lines = (self.folder / LINES).read_bytes().splitlines(keepends=True)
+        text = b"".join(line for _, line in sorted((_parsed(line)["row"], line) for line in lines))
+        with replaced(self.folder / IMAGES) as file:
+            file.write(text)
+        return hashlib.sha256(text).hexdigest()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_image_lines(
+    text: bytes, n_images: int, n_seen: int, label_names: Mapping[str, Sequence[str]]
+) -> list[dict[str, Any]]:
+    """The lines of a list in the data's order.
+
+    Args:
+      text: of the file.
+      n_images: of the data.
+      n_seen: lines there have to be.
+      label_names: kind -> names of its values.
+
+    Raises:
+      ValueError: it is no such list.
+    """
+    lines = [_parsed(line) for line in text.splitlines()]
+    if len(lines) != n_seen:
+        raise ValueError(f"it has {len(lines)} lines, the run has seen {n_seen} images")
+    for line in lines:
+        if not _is_line(line, n_images, label_names):
+            raise ValueError(f"a line is {json.dumps(line):.100}")
+    lines.sort(key=lambda line: line["row"])
+    if any(one["row"] == other["row"] for one, other in pairwise(lines)):
+        raise ValueError("an image stands there twice")
+    return lines
+
+
+def _parsed(line: bytes) -> Any:
+    # Not by `strict_json`: names of files may hold bytes that are no text.
+    try:
+        return json.loads(line)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
+def _is_line(line: Any, n_images: int, label_names: Mapping[str, Sequence[str]]) -> bool:
+    if not isinstance(line, dict) or not {"row", "name", "labels"} <= line.keys() <= {"row", "name", "labels", "error"}:
+        return False
+    row, labels = line["row"], line["labels"]
+    return (
+        type(row) is int
+        and 0 <= row < n_images
+        and isinstance(line["name"], str)
+        and isinstance(line.get("error", ""), str)
+        and isinstance(labels, dict)
+        and labels.keys() == label_names.keys()
+        and all(type(index) is int and -1 <= index < len(label_names[kind]) for kind, index in labels.items())
+    )
