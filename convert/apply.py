@@ -93,6 +93,13 @@ def _check(
         raise CheckpointError(
             f"the weights do not fit the configuration of {config.name} ({len(gaps)} gaps):\n  " + "\n  ".join(listed)
         )
+    stored = sum(path.stat().st_size for path in {tensor.path for tensor in tensors.values()})
+    used = sum(prod(tensors[move.source].shape) * as_dtype(tensors[move.source].dtype).itemsize for move in plan)
+    if used > stored:  # a pickle can name the same bytes any number of times
+        raise CheckpointError(
+            f"the tensors of {config.name} take {used:,} bytes and its files have {stored:,}: tensors share their "
+            f"numbers, which no CLIP's do; save copies of them."
+        )
 
 
 def _missing_and_extra(

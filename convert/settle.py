@@ -21,6 +21,10 @@ POSITIONS = {
 }
 
 
+MOST_GROWTH = 64
+"""Times as many tokens as a checkpoint has positions for, if only its own description asks for them."""
+
+
 @dataclass(frozen=True)
 class Wishes:
     """What the caller said beside the source; None leaves it to the checkpoint."""
@@ -84,7 +88,12 @@ def settle(source: Source, wishes: Wishes) -> Settled:
         towers = replace(towers, vision=replace(base, image_size=size))
         preprocess = replace(preprocess, size=size)
         choices["image_size"] = {"value": list(size), "why": "passed as image_size"}
-    grid = _stored_grid(source, base)
+    elif (n := _stored_tokens(source)) and base.n_tokens > MOST_GROWTH * n:
+        raise CheckpointError(
+            f"{why} says images of {list(base.image_size)} pixels, {base.n_tokens} tokens, and its positions are for "
+            f"{n}; pass image_size={list(base.image_size)} if that is meant."
+        )
+    grid = base.grid if _stored_tokens(source) == base.n_tokens else None
     if grid != towers.vision.grid:
         choices["position_embedding"] = {
             "value": f"resized to {towers.vision.grid}",
@@ -237,6 +246,6 @@ def _architecture(source: Source, wishes: Wishes, tag: Tag | None) -> str:
     return wishes.model or (path.resolve().name if path.exists() else source.label)
 
 
-def _stored_grid(source: Source, base: Any) -> tuple[int, int] | None:
+def _stored_tokens(source: Source) -> int | None:
     tensor = source.tensors.get(POSITIONS["huggingface" if source.layout == "huggingface" else "openclip"])
-    return base.grid if tensor is not None and tensor.shape and tensor.shape[0] == base.n_tokens else None
+    return tensor.shape[0] if tensor is not None and tensor.shape else None

@@ -1,6 +1,7 @@
 """Folders that claim more than their files hold: no memory is taken on their word."""
 
 import json
+import math
 import os
 import shutil
 
@@ -10,9 +11,13 @@ import small
 import small_pass
 import tensorstore as ts
 from fuzzing import alone, leaves, replaced
+from parity import checkpoints
+from test_convert_hostile import archive, dump, tensor
 from test_fuzz_runs import JSONS, vouched
 
 from jaxclip import convert
+from jaxclip.convert import CheckpointError
+from jaxclip.convert.headers import open_safetensors
 from jaxclip.drafts import MANIFEST, inventory, write_json
 
 
@@ -46,6 +51,14 @@ def values(whole):
 
 def numbers(whole):
     return [path for path, value in values(whole) if type(value) in (int, float)]
+
+
+def rewrite(file, **changes):
+    """A JSON file with other values at dotted paths."""
+    whole = json.loads(file.read_text())
+    for path, value in changes.items():
+        whole = replaced(whole, tuple(int(key) if key.isdecimal() else key for key in path.split(".")), value)
+    file.write_text(json.dumps(whole))
 
 
 def claims(folder, place, path, change, config=None):
@@ -102,6 +115,61 @@ def test_weights_that_are_not_there(converted, tmp_path):
     assert [reason for reason, line in zip(reasons, said, strict=True) if reason not in line] == [], said
 
 
+@pytest.fixture(scope="module", params=["open_clip", "hugging_face"])
+def downloaded(request, tmp_path_factory):
+    """A checkpoint's folder, and the files in it that describe it."""
+    folder = tmp_path_factory.mktemp("downloaded")
+    if request.param == "open_clip":
+        return small.export(folder / "source"), ["open_clip_config.json"]
+    pytest.importorskip("torch", reason="needs PyTorch, to write a checkpoint of transformers")
+    checkpoints.make_hf(folder / "source")
+    return folder / "source", ["config.json", "preprocessor_config.json"]
+
+
+@pytest.mark.parametrize("size", [2**33, *(pytest.param(n, marks=pytest.mark.nightly) for n in (2**17, 10**12))])
+def test_any_number_in_the_description_of_a_checkpoint(downloaded, tmp_path, size):
+    source, files = downloaded
+    made = []
+    for file in files:
+        whole = json.loads((source / file).read_text())
+        for path in numbers(whole):
+            made.append(another(source, tmp_path / str(len(made))))
+            (made[-1] / file).unlink()
+            (made[-1] / file).write_text(json.dumps(replaced(whole, path, size)))
+    imports = "from jaxclip import convert\nfrom jaxclip.described import describe"
+    said = alone("describe(argument); convert.read(argument)", made, imports=imports, gigabytes=6)
+    assert len(said) == len(made)
+
+
+def test_images_much_larger_than_a_checkpoint_has_positions_for(tmp_path):
+    """As many as its description likes would have to be made from the few that are stored."""
+    source = small.export_two_layers(tmp_path / "source")
+    for size, read in ((48, True), (4800, False)):
+        changes = {"model_cfg.vision_cfg.image_size": size, "preprocess_cfg.size": [size, size]}
+        rewrite(source / "open_clip_config.json", **changes)
+        if read:
+            assert convert.read(source)[0].vision.n_tokens == 1 + 6 * 6
+    with pytest.raises(CheckpointError, match=r"360001 tokens, and its positions are for 5; pass image_size=\[4800"):
+        convert.read(source)
+
+
+def test_tensors_that_are_all_the_same_bytes(tmp_path):
+    held = open_safetensors(small.export(tmp_path / "source") / "open_clip_model.safetensors")
+    n = max(math.prod(one.shape) for one in held.values())
+
+    def shared(shape):
+        strides = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+        return tensor(shape=tuple(shape), strides=strides, count=n)
+
+    pickled = dump({name: shared(one.shape) for name, one in held.items()})
+    (tmp_path / "source" / "open_clip_model.safetensors").unlink()
+    archive(
+        tmp_path / "source" / "open_clip_pytorch_model.bin", pickled, {"archive/data/0": np.ones(n, "f4").tobytes()}
+    )
+    with pytest.raises(CheckpointError, match="tensors share their numbers"):
+        convert.read(tmp_path / "source")
+
+
 READ = """
 import sys, jaxclip
 sys.path.insert(0, "tests")
@@ -111,14 +179,6 @@ def read(folder):
     run.bank.read("embedding")
     read_all(folder)
 """
-
-
-def rewrite(file, **changes):
-    """A JSON file with other values at dotted paths."""
-    whole = json.loads(file.read_text())
-    for path, value in changes.items():
-        whole = replaced(whole, tuple(int(key) if key.isdecimal() else key for key in path.split(".")), value)
-    file.write_text(json.dumps(whole))
 
 
 def recount(folder, n_batches):
@@ -145,8 +205,8 @@ def test_any_number_in_what_a_run_says_of_itself(run, tmp_path, size):
 
 
 @pytest.mark.parametrize(("batch", "order", "n_batches", "reason"), [
-    (4, {"parts": 1, "steps": 2**30}, 2**37, "images.jsonl is damaged (it has 21 lines, the run has seen 549755813888"),
-    (2**32, {"parts": 2**32, "steps": 2**5}, 2, "images.part.jsonl is damaged (it has 21 lines, the run has seen 8589934592"),
+    (4, {"parts": 1, "steps": 2**30}, 2**37, "images.jsonl is damaged (it has 21 lines"),
+    (2**32, {"parts": 2**32, "steps": 2**5}, 2, "lines, the run has seen 8589934592"),
     (21, {"parts": 1, "steps": 2**30}, 1, "for 22548578304 of numbers)"),
 ])  # fmt: skip
 def test_a_run_that_says_everywhere_that_it_is_of_a_trillion_images(run, tmp_path, batch, order, n_batches, reason):
