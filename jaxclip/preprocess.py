@@ -52,7 +52,7 @@ def preprocess(
     for image, name in _named(images):
         with _explained(name):
             opened = _open(image)
-            if apply_exif is not False and _is_turned(opened):
+            if apply_exif is not False and is_turned(opened):
                 turned.append(name)
                 opened = upright(opened) if apply_exif else opened
             pixels.append(_to_pixels(_to_eight_bits(opened), config))
@@ -208,10 +208,11 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 def upright(image: Image.Image) -> Image.Image:
     """A photograph turned the way its EXIF orientation says; as it is where that says nothing."""
-    return ImageOps.exif_transpose(image) if _is_turned(image) else image
+    return ImageOps.exif_transpose(image) if is_turned(image) else image
 
 
-def _is_turned(image: Image.Image) -> bool:
+def is_turned(image: Image.Image) -> bool:
+    """Whether its EXIF data says that it is to be shown otherwise than it is stored."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
     except Exception:  # damaged EXIF data says nothing, and the pixels are sound

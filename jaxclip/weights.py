@@ -2,6 +2,7 @@
 
 import logging
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import prod
@@ -26,7 +27,7 @@ def write_weights(folder: Path, leaves: Mapping[str, Any]) -> None:
     """
     # Uncompressed: weights do not compress, and compressing holds a second copy of every array until it is written.
     handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True, use_compression=False)
-    with _raised_only(), ocp.Checkpointer(handler) as checkpointer:
+    with raised_only(), ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(folder, args=ocp.args.PyTreeSave({path: _on_host(leaf) for path, leaf in leaves.items()}))
 
 
@@ -42,7 +43,7 @@ def read_weights(folder: Path, config: ClipConfig, shardings: Mapping[str, Any],
     Raises:
       ValueError: they are other parameters, more than the folder can hold, or not what was written.
     """
-    with _raised_only(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with raised_only(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         with _explained(folder):
             metadata = checkpointer.metadata(folder).item_metadata
             if metadata is None:  # Orbax says why in its log only
@@ -95,9 +96,9 @@ def _explained(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _raised_only() -> Iterator[None]:
-    """Orbax logs an error of its threads that it raises as well; then tensorstore and asyncio complain that nobody
-    waits for the other writes any more."""
+def raised_only() -> Iterator[None]:
+    """Orbax logs an error of its threads that it raises as well; a moment later tensorstore and asyncio complain that
+    nobody waits for the other threads any more."""
     loggers, hook = [logging.getLogger(name) for name in ("absl", "asyncio")], sys.unraisablehook
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -105,6 +106,9 @@ def _raised_only() -> Iterator[None]:
     sys.unraisablehook = lambda unraisable: None
     try:
         yield
+    except BaseException:
+        time.sleep(0.25)
+        raise
     finally:
         sys.unraisablehook = hook
         for logger, level in zip(loggers, levels, strict=True):

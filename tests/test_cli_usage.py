@@ -112,6 +112,7 @@ def test_bad_usage_is_one_line_and_exits_2(capsys, line, said):
         ("decompose scenes --texts a b --out x", "name a picture"),
         ("decompose scenes {words} --texts a b --out x", "words.png: this is no image"),
         ("decompose scenes scenes/0 --texts '' a --out x", "text 1 of 2 is blank"),
+        ("heatmap scenes scenes/0 a b a --out x", "every text must be given once; got 'a' 2 times"),
         ("heatmap scenes missing.jpg a b --out x", "missing.jpg"),
         ("heatmap scenes scenes/0 a b --heads 5.x --out x", "got '5.x'"),
         ("heatmap scenes scenes/0 --out x", "pass at least one"),

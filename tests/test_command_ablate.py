@@ -194,8 +194,9 @@ def test_default_words_and_shipped_templates(run, tmp_path):
     assert groups.prompts[0] == ["a photo of a duck on water."]
     assert run_classes(opened, "shape", templates="general").prompts[0][0] == "a photo of a circle."
     assert len(run_classes(opened, "shape", templates="general").prompts[0]) > 10
-    birds = with_info(run, tmp_path / "birds", "data", kind="waterbirds", label_names={"place": ["land", "water"]})
-    assert run_classes(jaxclip.open_run(birds), "place").prompts == [["a photo of a forest."], ["a photo of a lake."]]
+    # Another data set's two names for one of its kinds that has two.
+    birds = with_info(run, tmp_path / "birds", "data", kind="waterbirds", label_names={"bird": ["land", "water"]})
+    assert run_classes(jaxclip.open_run(birds), "bird").prompts == [["a photo of a forest."], ["a photo of a lake."]]
 
 
 def test_runs_that_cannot_serve(run, tmp_path, capsys):

@@ -53,6 +53,27 @@ def test_it_stays_as_stored_with_a_line_that_says_how_to_turn_it(folder, photogr
     assert results(tmp_path / "out")["picture"]["size"] == [90, 60]
 
 
+def test_segment_turns_what_it_reads_and_shows(folder, photographs, tmp_path):
+    made = []
+    for path, options in ((photographs[0], ["--apply-exif"]), (photographs[1], [])):
+        (tmp_path / path.stem).mkdir()
+        picture = shutil.copy(path, tmp_path / path.stem / "one.png")
+        out = tmp_path / path.stem / "out"
+        assert run("segment", folder, picture, "--classes", *TEXTS, "--out", out, *options) == 0
+        made.append((results(out), *(Image.open(file).tobytes() for file in sorted(out.rglob("*.png")))))
+    assert made[0] == made[1]
+    assert len(made[0]) == 3
+
+
+@pytest.mark.filterwarnings("default:.*EXIF")
+def test_segment_says_once_that_pictures_stay_as_stored(folder, photographs, tmp_path, capsys):
+    (tmp_path / "in").mkdir()
+    for name in "ab":
+        shutil.copy(photographs[0], tmp_path / "in" / f"{name}.png")
+    assert run("segment", folder, tmp_path / "in", "--classes", *TEXTS, "--out", tmp_path / "out") == 0
+    assert capsys.readouterr().err.count("--apply-exif") == 1
+
+
 def test_a_query_is_turned_where_the_runs_images_were(folder, photographs, tmp_path):
     (tmp_path / "in").mkdir()
     for i, noise in enumerate(np.random.default_rng(1).integers(0, 255, (3, 60, 90, 3), np.uint8)):

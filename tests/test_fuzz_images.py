@@ -16,7 +16,7 @@ from PIL import EpsImagePlugin, Image
 from jaxclip.config import PreprocessConfig
 from jaxclip.data.files import images_below
 from jaxclip.data.mask_files import read_mask
-from jaxclip.data.segmentation_data import read_picture
+from jaxclip.data.picture_files import PictureReader
 from jaxclip.image_files import FORMATS, open_image, suffixes
 from jaxclip.preprocess import preprocess
 
@@ -27,7 +27,7 @@ EPS = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n(x) run\
 READERS = {
     "preprocess": lambda path: preprocess(path, CONFIG),
     "bytes": lambda path: preprocess(path.read_bytes(), CONFIG),
-    "picture": lambda path: read_picture(path, path.name),
+    "picture": lambda path: PictureReader().read(path, path.name),
     "mask": read_mask,
 }
 

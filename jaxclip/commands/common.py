@@ -97,13 +97,15 @@ def check_file(out: Path | None) -> None:
 
 
 def check_texts(texts: Sequence[str]) -> None:
-    """Texts that say something.
+    """Texts that say something, and not the same.
 
     Raises:
-      ValueError: one is blank.
+      ValueError: one is blank, or stands there twice.
     """
     if blank := [place for place, text in enumerate(texts, 1) if not text.strip()]:
         raise ValueError(f"text {blank[0]} of {len(texts)} is blank; quote words, or leave it out.")
+    if again := [text for text in texts if texts.count(text) > 1]:
+        raise ValueError(f"every text must be given once; got {again[0]!r} {texts.count(again[0])} times.")
 
 
 def check_heads(names: Sequence[str]) -> None:

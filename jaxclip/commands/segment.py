@@ -45,6 +45,8 @@ class Segment:
     """Slide the model over the picture, resized to this shorter side in pixels."""
     stride: int | None = None
     """Pixels from window to window; half a window by default."""
+    apply_exif: bool = False
+    """Turn photographs as their EXIF tag says; OpenCLIP does not."""
     heads: tuple[str, ...] = ()
     """Only these heads, as layer.head, or layer for all of a layer, counted from 0; all by default."""
     batch: int = 8
@@ -78,7 +80,8 @@ class Segment:
             options = SegmentOptions(self.way, self.frame, self.window, self.stride, self.batch)
             if Path(self.data).suffix.lower() in suffixes() and Path(self.data).is_file():
                 check_picture(Path(self.data))
-            source = open_masked(self.data, masks=self.masks, split=self.split)
+            exif = self.apply_exif or None
+            source = open_masked(self.data, masks=self.masks, split=self.split, apply_exif=exif)
             named = Named.read(source, self.classes, self.background, self.templates)
             named.check(options)
             order = named.order(source) if self.metrics and self.way == "classes" else None

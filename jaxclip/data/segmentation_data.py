@@ -14,8 +14,8 @@ from PIL import Image
 
 from jaxclip.data.files import images_below, read_text, subfolders
 from jaxclip.data.mask_files import read_mask
+from jaxclip.data.picture_files import PictureReader
 from jaxclip.data.tfds_source import PREPARED, TfdsSource
-from jaxclip.image_files import open_image
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
@@ -51,8 +51,14 @@ class MaskFolders:
 
     kind = "folders"
 
-    def __init__(self, images: Mapping[str, Path], masks: Mapping[str, Path] | None, names: tuple[str, ...] | None):
-        self.class_names = names
+    def __init__(
+        self,
+        images: Mapping[str, Path],
+        masks: Mapping[str, Path] | None,
+        names: tuple[str, ...] | None,
+        apply_exif: bool | None = None,
+    ):
+        self.class_names, self._pictures = names, PictureReader(apply_exif)
         if masks is not None and (missing := [name for name in images if Path(name).stem not in masks]):
             raise ValueError(
                 f"{missing[0]} has no mask of its name ({len(missing)} of {len(images)} pictures have none); add them, "
@@ -65,7 +71,8 @@ class MaskFolders:
 
     def __getitem__(self, index: int) -> Masked:
         name, path, mask = self._files[index]
-        return checked(name, read_picture(path, name), None if mask is None else read_mask(mask))
+        picture = self._pictures.read(path, name)
+        return checked(name, picture, None if mask is None else read_mask(mask))
 
 
 class ImageNetSegmentation:
@@ -130,10 +137,11 @@ class TfdsMasks(TfdsSource):
 
     MASKS = ("segmentation_mask", "mask", "segmentation")
 
-    def __init__(self, data: str, split: str | None = None, masks: Path | None = None):
+    def __init__(self, data: str, split: str | None = None, masks: Path | None = None, apply_exif: bool | None = None):
         import tensorflow_datasets as tfds
 
         super().__init__(data, split)
+        self._pictures = PictureReader(apply_exif)
         features = self._info.features
         labelled = [name for name, feature in features.items() if isinstance(feature, tfds.features.LabeledImage)]
         self._mask = next((name for name in (*labelled, *self.MASKS) if name in features), None)
@@ -148,7 +156,7 @@ class TfdsMasks(TfdsSource):
         name = f"{self.split}_{index:06d}"
         if self._file_name:
             name = record[self._file_name].decode(errors="replace")
-        picture, mask = read_picture(io.BytesIO(record[self._image]), name), None
+        picture, mask = self._pictures.read(io.BytesIO(record[self._image]), name), None
         if self._folder is not None:
             if Path(name).stem not in self._folder:
                 raise ValueError(f"{name} has no mask of its name in the folder of masks.")
@@ -190,7 +198,9 @@ class SceneMasks:
         return Masked(name, Image.fromarray(drawn["image"]), drawn["mask"].astype(np.int32))
 
 
-def open_masked(data: str | Path, *, masks: Path | None = None, split: str | None = None) -> MaskedSource:
+def open_masked(
+    data: str | Path, *, masks: Path | None = None, split: str | None = None, apply_exif: bool | None = None
+) -> MaskedSource:
     """Pictures to segment, with masks where there are any.
 
     Args:
@@ -199,6 +209,7 @@ def open_masked(data: str | Path, *, masks: Path | None = None, split: str | Non
       masks: a folder of mask files under the pictures' names, where they do not lie with the data.
       split: of data that has splits. In VOC's folder a list in ImageSets/Segmentation ("val"), without it every
         picture that has a mask.
+      apply_exif: as `jaxclip.data.picture_files` has it; masks are those of the pictures as they then are.
 
     Raises:
       FileNotFoundError: there is no such file or folder.
@@ -210,19 +221,19 @@ def open_masked(data: str | Path, *, masks: Path | None = None, split: str | Non
     if not path.exists() and str(data) == "scenes":
         return SceneMasks(split)
     if path.is_dir() and (path / "JPEGImages").is_dir():
-        return _voc(path, split)
+        return _voc(path, split, apply_exif)
     if not path.exists() or (path.is_dir() and next(path.glob(f"**/{PREPARED}"), None) is not None):
-        return TfdsMasks(str(data), split, masks)
+        return TfdsMasks(str(data), split, masks, apply_exif)
     if split is not None:
         raise ValueError(f"{data} has no splits; leave out split={split!r}.")
     if path.is_file():
         if path.suffix.lower() in (".mat", ".h5", ".hdf5"):
             return ImageNetSegmentation(path)
-        return MaskFolders({path.name: path}, masks and masks_below(masks), None)
+        return MaskFolders({path.name: path}, masks and masks_below(masks), None, apply_exif)
     if "images" in subfolders(path):
         inside = path / "masks" if (path / "masks").is_dir() else masks
-        return MaskFolders(_pictures(path / "images"), inside and masks_below(inside), None)
-    return MaskFolders(_pictures(path), masks and masks_below(masks), None)
+        return MaskFolders(_pictures(path / "images"), inside and masks_below(inside), None, apply_exif)
+    return MaskFolders(_pictures(path), masks and masks_below(masks), None, apply_exif)
 
 
 def checked(name: str, picture: Image.Image, mask: np.ndarray | None) -> Masked:
@@ -233,19 +244,6 @@ def checked(name: str, picture: Image.Image, mask: np.ndarray | None) -> Masked:
             f"is; got {' x '.join(map(str, mask.shape))}."
         )
     return Masked(name, picture, mask)
-
-
-def read_picture(file: Any, name: str) -> Image.Image:
-    """An image file in RGB, as stored.
-
-    Raises:
-      ValueError: it cannot be read; naming it.
-    """
-    try:
-        with open_image(file) as opened:
-            return opened.convert("RGB")
-    except Exception as error:  # a damaged file can raise nearly anything from Pillow's parsers
-        raise ValueError(f"{name}: this is no image that Pillow can read ({error}).") from error
 
 
 def masks_below(folder: Path) -> dict[str, Path]:
@@ -265,7 +263,7 @@ def _pictures(folder: Path, stems: Sequence[str] | None = None) -> dict[str, Pat
     return {name: folder / name for name in found}
 
 
-def _voc(path: Path, split: str | None) -> MaskFolders:
+def _voc(path: Path, split: str | None, apply_exif: bool | None) -> MaskFolders:
     if not (path / "SegmentationClass").is_dir():
         raise ValueError(f"{path} has JPEGImages and no SegmentationClass; add VOC's folder of masks.")
     masks = masks_below(path / "SegmentationClass")
@@ -276,4 +274,4 @@ def _voc(path: Path, split: str | None) -> MaskFolders:
             there = ", ".join(sorted(file.stem for file in listed.parent.glob("*.txt"))) or "none"
             raise ValueError(f"{path} has no split {split!r} in ImageSets/Segmentation; it has {there}.")
         stems = read_text(listed).split()
-    return MaskFolders(_pictures(path / "JPEGImages", stems), masks, VOC_CLASSES)
+    return MaskFolders(_pictures(path / "JPEGImages", stems), masks, VOC_CLASSES, apply_exif)
