@@ -25,7 +25,8 @@ import jaxclip
 from jaxclip.baselines import BASELINES
 from jaxclip.clip import Clip
 from jaxclip.commands.common import resolve
-from jaxclip.data.segmentation_data import Masked, MaskedSource, open_masked
+from jaxclip.data.masked import Masked, MaskedSource
+from jaxclip.data.segmentation_data import open_masked
 from jaxclip.frames import UNSEEN
 from jaxclip.metrics import Segmented, score_batch
 from jaxclip.relevance import RELEVANCE

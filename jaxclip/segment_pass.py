@@ -19,7 +19,7 @@ from jaxclip.axes import AnyArray
 from jaxclip.clip import Clip
 from jaxclip.config import ClipConfig
 from jaxclip.data.mask_files import save_mask
-from jaxclip.data.segmentation_data import Masked, MaskedSource
+from jaxclip.data.masked import Masked, MaskedSource
 from jaxclip.frames import UNSEEN, Box, labels_to_picture, mask_in_view
 from jaxclip.metrics import Segmented, score_batch
 from jaxclip.nonfinite import check_images

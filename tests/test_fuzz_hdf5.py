@@ -1,6 +1,7 @@
 """ImageNet-Segmentation's HDF5 file, broken or made up; and names of data sets, of which none asks the network."""
 
 import io
+import zlib
 
 import h5py
 import numpy as np
@@ -50,6 +51,39 @@ def test_a_whole_one(tmp_path):
 def test_pixels_that_are_none(tmp_path, options, message):
     with pytest.raises(ValueError, match=f"00000 of .* cannot be read: .*{message}"):
         read(tmp_path, segmentation(**options))
+
+
+def bomb(**options):
+    """A file whose picture takes a thousandth of what it unpacks to, and is declared with sixty bytes of it."""
+    buffer = io.BytesIO(segmentation(chunks=(3, 5, 4), **options))
+    with h5py.File(buffer, "r+") as file:
+        file["#refs#/i"].id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(2**30)))
+    return buffer.getvalue()
+
+
+def test_pieces_that_unpack_to_gigabytes(tmp_path):
+    files = {"one": bomb(compression="gzip"), "two": bomb(compression="gzip", shuffle=True, fletcher32=True)}
+    files["other"] = segmentation(chunks=(3, 5, 4), compression="lzf")
+    files["large"] = segmentation(chunks=(3, 2**14, 2**14), maxshape=(3, None, None), compression="gzip")
+    for name, data in files.items():
+        (tmp_path / f"{name}.mat").write_bytes(data)
+    imports = "import h5py; from jaxclip.data.segmentation_data import open_masked"
+    said = alone("open_masked(argument)[0]", [tmp_path / f"{name}.mat" for name in files], imports=imports, gigabytes=2)
+    wanted = ["a piece of 60 bytes takes", "a piece of 64 bytes takes", "filters [32000]", "larger than a picture"]
+    assert [some for some, line in zip(wanted, said, strict=True) if some not in line] == [], said
+    small = zlib.compress(bytes(2**17))
+    buffer = io.BytesIO(segmentation(chunks=(3, 5, 4), compression="gzip"))
+    with h5py.File(buffer, "r+") as file:
+        file["#refs#/i"].id.write_direct_chunk((0, 0, 0), small)
+    with pytest.raises(ValueError, match="a piece of 60 bytes unpacks to more"):
+        read(tmp_path, buffer.getvalue())
+
+
+def test_pieces_of_every_kind_that_are_whole(tmp_path):
+    for options in ({}, {"shuffle": True}, {"fletcher32": True}, {"shuffle": True, "fletcher32": True}):
+        for packed in ({}, {"compression": "gzip"}):
+            found = read(tmp_path, segmentation(chunks=(2, 3, 3), **options, **packed))
+            np.testing.assert_array_equal(np.asarray(found.image), PICTURE.T)
 
 
 def test_links_into_another_file(tmp_path):

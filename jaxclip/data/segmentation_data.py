@@ -7,13 +7,15 @@ labelled 255 do not count.
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from jaxclip.data.files import images_below, read_text, subfolders
+from jaxclip.data.imagenet_segmentation import ImageNetSegmentation
 from jaxclip.data.mask_files import read_mask
+from jaxclip.data.masked import Masked, MaskedSource, checked
 from jaxclip.data.picture_files import PictureReader
 from jaxclip.data.tfds_source import PREPARED, TfdsSource
 
@@ -21,29 +23,6 @@ VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
     "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv monitor",
 )  # fmt: skip
-
-
-class Masked(NamedTuple):
-    """One picture in RGB, and its mask where there is one; `name` tells it apart."""
-
-    name: str
-    image: Image.Image
-    mask: np.ndarray | None
-
-
-@runtime_checkable
-class MaskedSource(Protocol):
-    """Pictures in a fixed order. `class_names` are those of labels 1 and up, None where the data does not say."""
-
-    @property
-    def kind(self) -> str: ...
-
-    @property
-    def class_names(self) -> tuple[str, ...] | None: ...
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, index: int) -> Masked: ...
 
 
 class MaskFolders:
@@ -73,60 +52,6 @@ class MaskFolders:
         name, path, mask = self._files[index]
         picture = self._pictures.read(path, name)
         return checked(name, picture, None if mask is None else read_mask(mask))
-
-
-class ImageNetSegmentation:
-    """The 4,276 pictures of gtsegs_ijcv.mat, a MATLAB file in HDF5: object and background.
-
-    `value/img` refers to each picture [channel, width, height], `value/gt` to a list of masks [width, height] of which
-    the first counts, as in the released evaluations.
-
-    Source: Guillaumin, Küttel and Ferrari, "ImageNet Auto-Annotation with Segmentation Propagation" (IJCV 2014).
-    """
-
-    kind = "imagenet-segmentation"
-    class_names = None
-
-    def __init__(self, path: Path):
-        try:
-            import h5py
-        except ImportError as error:
-            raise ValueError(f"{path.name} needs h5py to be read: pip install 'jaxclip[segmentation]'.") from error
-        try:
-            self._file = h5py.File(path, "r")
-            # h5py types an entry as anything a file may hold; what these are is checked below.
-            self._images: Any = self._file["value/img"]
-            self._masks: Any = self._file["value/gt"]
-            if {array.dtype.kind for array in (self._images, self._masks)} != {"O"}:
-                raise ValueError("they must be arrays of references")
-            if {array.file.filename for array in (self._images, self._masks)} != {self._file.filename}:
-                raise ValueError("they are links into another file")
-        except Exception as error:  # HDF5 raises whatever comes up
-            raise ValueError(
-                f"{path} must be HDF5 with value/img and value/gt, as gtsegs_ijcv.mat is: {error}"
-            ) from error
-
-    def __len__(self) -> int:
-        return len(self._images)
-
-    def __getitem__(self, index: int) -> Masked:
-        name = f"{index:05d}"
-        try:
-            pixels = self._array(self._images[index, 0], 3).T
-            held: Any = self._file[self._masks[index, 0]]
-            mask = self._array(held[0, 0], 2).T
-            return checked(name, Image.fromarray(pixels).convert("RGB"), mask.astype(np.int32))
-        except Exception as error:  # HDF5 raises whatever comes up
-            raise ValueError(f"{name} of {self._file.filename} cannot be read: {error}") from error
-
-    def _array(self, reference: Any, rank: int) -> np.ndarray:
-        """Pixels that lie in this file, and no more of them than a picture may have."""
-        held: Any = self._file[reference]
-        if held.is_virtual or held.external:
-            raise ValueError("its pixels lie in another file")
-        if held.ndim != rank or held.dtype.kind not in "uibf" or held.size > 3 * (Image.MAX_IMAGE_PIXELS or held.size):
-            raise ValueError(f"expected pixels with {rank} axes; got {held.dtype} {list(held.shape)}")
-        return np.asarray(held)
 
 
 class TfdsMasks(TfdsSource):
@@ -234,16 +159,6 @@ def open_masked(
         inside = path / "masks" if (path / "masks").is_dir() else masks
         return MaskFolders(_pictures(path / "images"), inside and masks_below(inside), None, apply_exif)
     return MaskFolders(_pictures(path), masks and masks_below(masks), None, apply_exif)
-
-
-def checked(name: str, picture: Image.Image, mask: np.ndarray | None) -> Masked:
-    """Refuse a mask of another size than its picture."""
-    if mask is not None and mask.shape != (picture.height, picture.width):
-        raise ValueError(
-            f"the mask of {name} must be {picture.height} x {picture.width} pixels (height x width), as the picture "
-            f"is; got {' x '.join(map(str, mask.shape))}."
-        )
-    return Masked(name, picture, mask)
 
 
 def masks_below(folder: Path) -> dict[str, Path]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxclip.clip import Clip
 from jaxclip.data.mask_files import read_mask
-from jaxclip.data.segmentation_data import MaskedSource
+from jaxclip.data.masked import MaskedSource
 from jaxclip.frames import UNSEEN
 from jaxclip.metrics import Segmented
 from jaxclip.pools import read_lines
