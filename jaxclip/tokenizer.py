@@ -20,6 +20,8 @@ import regex
 from jaxtyping import Int, Integer
 from tokenizers.models import BPE
 
+from jaxclip.strict_json import parse_json
+
 Clean = Literal["lower", "whitespace", "canonicalize"]
 """`lower` is CLIP's, `whitespace` keeps the case, `canonicalize` also drops punctuation (SigLIP, mT5)."""
 
@@ -245,12 +247,17 @@ def _decode_clip(row: np.ndarray) -> str:
 
 
 def _read_backend(folder: Path) -> Any:
-    from transformers import AutoTokenizer, PreTrainedTokenizerFast  # seconds to import, and CLIP's own needs none
+    from transformers import PreTrainedTokenizerFast  # takes a second to import, and CLIP's own needs none
 
+    settings = folder / "tokenizer_config.json"
     try:
-        if any((folder / name).is_file() for name in ("tokenizer_config.json", "config.json")):
-            return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+        if not settings.is_file() and not (folder / "config.json").is_file():
+            return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+        if settings.is_file() and parse_json(settings.read_bytes()).get("tokenizer_class") == "PreTrainedTokenizerFast":
+            return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
+        from transformers import AutoTokenizer  # two more, to look the class up among all of them
+
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers and its Rust half raise whatever their parsers do
         raise ValueError(f"the tokenizer in {folder} cannot be read ({error}); pass another one.") from error
 
