@@ -13,6 +13,7 @@ from PIL import Image
 import jaxclip
 from jaxclip.data.scenes import FACTORS
 from jaxclip.debias import group_means
+from jaxclip.report.rankings import print_debias
 from jaxclip.sweeps import ablation_means
 
 STEPS = 4
@@ -147,6 +148,18 @@ def test_figures_of_proposals_are_pictures(proposed, tmp_path_factory):
     for name in ("groups", "curve", "ranking"):
         with Image.open(folder / f"{name}.png") as figure:
             assert min(figure.size) > 300
+
+
+def test_what_is_printed_shows_chosen_heads_wherever_they_stand_and_how_many_images_a_group_has(given, capsys):
+    ranking = [{"head": f"5.{i}", "score": 0.5, "basis": 0.5, "variance": 0.5, "size": 0.01} for i in range(16)]
+    print_debias(given | {"property": "scenery", "ranking": ranking, "heads": ["5.1", "5.14"]})
+    lines = [line.split() for line in capsys.readouterr().err.splitlines()]
+    shown = [line for line in lines if line[0].startswith("5.")]
+    assert [line[0] for line in shown] == [*(f"5.{i}" for i in range(12)), "5.14"]
+    assert [line[0] for line in shown if line[-1] == "chosen"] == ["5.1", "5.14"]
+    group, found = next(iter(given["before"]["groups"].items()))
+    (row,) = [line for line in lines if line[0] == group]
+    assert row[1:3] == [str(found["n_images"]), f"{found['accuracy']:.1%}"]
 
 
 def test_means_of_a_run_without_a_bank_are_over_all_its_images(run, held_out, tmp_path):

@@ -89,7 +89,7 @@ def bases_figure(result: dict[str, Any], n_texts: int = 4) -> Figure:
     grid = figure.subplots(len(layers), n_heads, squeeze=False)
     for axis, (name, head) in zip(grid.flat, result["heads"].items(), strict=True):
         axis.set(xticks=[], yticks=[], xlim=(0, 1), ylim=(0, 1))
-        axis.set_title(f"{name}  ({head['variance_share']:.1%} of variance)", fontsize=9, loc="left")
+        axis.set_title(f"{name}  ({head['variance_share']:.1%} of all heads' variance)", fontsize=9, loc="left")
         shown = [text for text in head["texts"][:n_texts] if text is not None] or [NOTHING]
         for i, text in enumerate(shown):
             line = textwrap.shorten(text, 38, placeholder=" …").replace("$", r"\$")
@@ -106,7 +106,7 @@ def print_bases(result: dict[str, Any], n_texts: int = 3) -> None:
     title = f"{result['model']}: text bases from {result['n_texts']} texts ({result['pool']})"
     table = Table(title=title, title_justify="left")
     table.add_column("head")
-    table.add_column("of all variance", justify="right")
+    table.add_column("of all heads' variance", justify="right")
     table.add_column(f"explained by {result['steps']}", justify="right")
     table.add_column("first texts")
     for name, head in result["heads"].items():

@@ -156,7 +156,7 @@ def ranking_figure(result: dict[str, Any], most: int = 24) -> Figure:
     axis.set_yticks(places, [row["head"] + (" *" if row["head"] in result["heads"] else "") for row in rows])
     axis.invert_yaxis()
     axis.set(xlim=(0, 1), xlabel=f"share of {result['property']}", ylabel="layer.head (* chosen)")
-    axis.legend(fontsize=8, loc="lower right")
+    figure.legend(fontsize=8, loc="outside lower center", ncols=3)
     return figure
 
 
@@ -185,29 +185,37 @@ def print_debias(result: dict[str, Any]) -> None:
 
 
 def print_ranking(result: dict[str, Any], most: int = 12) -> None:
-    """The ranking for the terminal."""
+    """The ranking for the terminal: its first heads, and chosen ones wherever they stand."""
+    ranking, chosen = result["ranking"], result["heads"]
+    shown = [row for place, row in enumerate(ranking) if place < most or row["head"] in chosen]
     rows = {
         row["head"]: (*(f"{row[name]:.0%}" for name in ("score", "basis", "variance")), f"{row['size']:.1%}",
-                      "chosen" if row["head"] in result["heads"] else "")
-        for row in result["ranking"][:most]
+                      "chosen" if row["head"] in chosen else "")
+        for row in shown
     }  # fmt: skip
-    columns = ("layer.head", "score", "of its basis", "of its variance", "size", "")
-    print_numbers(f"Heads by how much {result['property']} accounts for", rows, columns)
+    columns = ("layer.head", "score", "of its basis", "of its variance", "of all heads' variance", "")
+    some = f" ({len(shown)} of {len(ranking)} heads)" if len(shown) < len(ranking) else ""
+    print_numbers(f"Heads by how much {result['property']} accounts for{some}", rows, columns)
 
 
 def print_groups(result: dict[str, Any]) -> None:
     """Accuracies before and after for the terminal."""
     before, after, random = (result[part] for part in ("before", "after", "random"))
     rows = {
-        name: (f"{found['accuracy']:.1%}", f"{after['groups'][name]['accuracy']:.1%}", f"{random['groups'][name]:.1%}")
+        name: (str(found["n_images"]), f"{found['accuracy']:.1%}", f"{after['groups'][name]['accuracy']:.1%}",
+               f"{random['groups'][name]:.1%}")
         for name, found in before["groups"].items()
-    }
+    }  # fmt: skip
     for what in ("worst_group", "overall"):
         control = f"{random[what]['mean']:.1%} ± {random[what]['std']:.1%}"
-        rows[what.replace("_", " ")] = (f"{before[what]:.1%}", f"{after[what]:.1%}", control)
-    title = f"{result['label']}: {result['n_images']} images, chance {result['chance']:.1%}"
-    columns = ("group", "all heads", f"without {', '.join(result['heads'])}", f"{len(random['draws'])} random draws")
-    print_numbers(title, rows, columns)
+        n = str(result["n_images"]) if what == "overall" else ""
+        rows[what.replace("_", " ")] = (n, f"{before[what]:.1%}", f"{after[what]:.1%}", control)
+    n_heads, n_draws = len(result["heads"]), len(random["draws"])
+    columns = ("group", "images", "all heads", f"without {', '.join(result['heads'])}",
+               f"without {n_heads} random late {'head' if n_heads == 1 else 'heads'}")  # fmt: skip
+    spread = f"{n_draws} draws: mean ± std" if n_draws > 1 else "1 draw"
+    print_numbers(f"Zero-shot accuracy on {result['label']}, chance {result['chance']:.1%}; at random, {spread}", rows,
+                  columns)  # fmt: skip
 
 
 def _short(text: str, most: int = 70) -> str:

@@ -56,7 +56,7 @@ const KINDS = {
     fits: (found) => isRecord(found.heads) && "pool" in found && "steps" in found,
     sentence: (found) => `The ${cellOf(found.steps)} texts that explain most of what each head varies in, of ${amount(found.n_texts)} (${cellOf(found.pool)}), over ${amount(found.n_images)} images.`,
     facts: () => [],
-    table: (found) => table("Heads, those that vary most first", [{name: "Head"}, {name: "Of all variance", number: true}, {name: "Explained", number: true}, {name: "First texts"}],
+    table: (found) => table("Heads, those that vary most first", [{name: "Head"}, {name: "Of all heads’ variance", number: true}, {name: "Explained", number: true}, {name: "First texts"}],
       items(found.heads).sort((a, b) => b[1].variance_share - a[1].variance_share).slice(0, 24).map(([name, one]) => [headLink(found, name), rate(one.variance_share), rate(list(one.explained).at(-1)), list(one.texts).filter(Boolean).slice(0, 3).join(" · ")])),
   },
 };
