@@ -8,6 +8,7 @@ from jaxtyping import Int
 
 from jaxclip.data.classes import class_words, readable, template_kinds
 from jaxclip.data.classes import templates as shipped
+from jaxclip.data.source import kinds_there
 from jaxclip.pools import read_lines
 from jaxclip.runs import Run
 from jaxclip.zeroshot import fill_templates
@@ -54,8 +55,7 @@ def run_classes(
         or a template has no {}.
     """
     if kind not in run.label_names:
-        there = ", ".join(run.label_names) or "none"
-        raise ValueError(f"{run.folder} has no label {kind!r}; it has {there}.")
+        raise ValueError(f"{run.folder} has no label {kind!r}; it has {kinds_there(run.label_names)}.")
     names, labels = run.label_names[kind], run.labels[kind]
     if not (labels >= 0).any():
         raise ValueError(f"no image of {run.folder} has a {kind}, so there is nothing to classify.")

@@ -14,6 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxclip.ablation import Ablation, Components, check_labels
 from jaxclip.axes import AnyArray
+from jaxclip.data.source import kinds_there
 from jaxclip.runs import Run
 from jaxclip.shown import numbers, percents, shown
 from jaxclip.sweeps import ablation_means, sweep
@@ -89,7 +90,7 @@ def grouped_rows(run: Run, label: str, groups: str) -> Int[np.ndarray, "image"]:
     """
     for kind in (label, groups):
         if kind not in run.label_names:
-            there = ", ".join(run.label_names) or "none"
+            there = kinds_there(run.label_names)
             raise ValueError(f"{run.folder} has no labels of kind {kind!r}, which debiasing needs; it has {there}.")
     rows = np.flatnonzero((run.labels[label] >= 0) & (run.labels[groups] >= 0))
     if not len(rows):

@@ -32,7 +32,7 @@ from jaxclip.collected import to_arrays
 from jaxclip.config import VisionConfig
 from jaxclip.data.loader import Batch, batches
 from jaxclip.data.order import Order
-from jaxclip.data.source import Source
+from jaxclip.data.source import Source, kinds_there
 from jaxclip.drafts import disk_explained
 from jaxclip.heads import HeadState
 from jaxclip.image_lines import ImageLines
@@ -97,7 +97,7 @@ class PassOptions:
     def check(self, source: Source) -> None:
         """Refuse kinds of label that a source does not have."""
         if missing := [kind for kind in self.by if not source.label_names.get(kind)]:
-            there = ", ".join(kind for kind, names in source.label_names.items() if names) or "none"
+            there = kinds_there(source.label_names)
             raise ValueError(f"the data has no labels of kind {', '.join(missing)}; it has {there}.")
 
     def check_shared(self, config: VisionConfig, n: int, mesh: Mesh | None) -> tuple[Order, range]:

@@ -191,3 +191,8 @@ def test_options_that_make_no_sense(unchecked, options, message):
 def test_groups_that_are_not_there(clip, source, tmp_path):
     with pytest.raises(ValueError, match="no labels of kind colour; it has label, group"):
         run_pass(clip, source, tmp_path / "run", PassOptions(by=("colour",)))
+    folder = tmp_path / "bare"
+    folder.mkdir()
+    Image.new("RGB", (8, 8)).save(folder / "a.png")
+    with pytest.raises(ValueError, match=r"it has none\. Labels come from a folder per class, or a \.csv"):
+        PassOptions(by=("colour",)).check(open_data(folder))

@@ -109,13 +109,14 @@ class Retrieve:
         """What can be wrong is found before anything is read: run.json is enough."""
         from jaxclip.commands.inputs import check_model
         from jaxclip.commands.proposals import Proposals
+        from jaxclip.data.source import kinds_there
 
         if not self.queries and not self.precision:
             raise ValueError("give a query, an image file or an image of the run by name or number, or --precision.")
         if self.queries and not (self.property or self.heads):
             raise ValueError("say what images should be alike in with --property, or give --heads.")
         if missing := [kind for kind in self.precision if kind not in run.label_names]:
-            there = ", ".join(run.label_names) or "none"
+            there = kinds_there(run.label_names)
             raise ValueError(f"{run.folder} has no labels of kind {missing[0]!r}; it has {there}.")
         run.need(bank=True)
         asked = self._properties()

@@ -21,8 +21,8 @@ class Run:
     model: Positional[Annotated[str, arg(metavar="MODEL")]]
     """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
     data: Positional[Annotated[str, arg(metavar="DATA")]]
-    """A folder of images, a folder per class, a list (.csv, .tsv, .txt), a Waterbirds, CUB, CIFAR or ImageNet folder, a
-    tfds folder or name, or "scenes"."""
+    """A folder of images, a folder per class, a list of paths and labels (.csv, .tsv, .txt), a Waterbirds, CUB, CIFAR
+    or ImageNet folder, a tfds folder or name, or "scenes"."""
     out: Path
     """The folder of the run: a new one, or that of the same run to go on with."""
     kind: Literal["folder", "classes", "list", "waterbirds", "cub", "cifar", "imagenet", "tfds", "scenes"] | None = None

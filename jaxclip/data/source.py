@@ -95,6 +95,12 @@ MOST_NUMBERS = 100_000
 """Numbers below this count classes; larger ones are identifiers, and treated as words."""
 
 
+def kinds_there(label_names: Mapping[str, Sequence[str]]) -> str:
+    """The kinds of label there are, for an error about one that is missing; if there are none, where they come from."""
+    nothing = "none. Labels come from a folder per class, or a .csv with a column of paths and one of each kind"
+    return ", ".join(kind for kind, names in label_names.items() if names) or nothing
+
+
 def _counted(n: int) -> tuple[str, ...]:
     return tuple(map(str, range(n)))
 
