@@ -1,7 +1,8 @@
 """PyTorch's zip files, read without PyTorch and without running what their pickles ask for.
 
-A pickle names functions to call. Here a name is looked up in a short table of inert stand-ins, and a name that is not
-in it ends the reading: nothing is ever imported or executed.
+A pickle names functions to call. Here a name is looked up in a short table of inert stand-ins, and a call of one that
+is not in it ends the reading: nothing is ever imported or executed. A training run's own objects, its arguments say,
+are read as empty ones.
 """
 
 import io
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from .tensors import CheckpointError, LazyTensor, as_dtype, span
-from .unpickle import Attributes, StandIn, Unpickler
+from .unpickle import Attributes, Refused, StandIn, Unknown, Unpickler
 
 STORAGES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
@@ -117,6 +118,12 @@ class _Reader:
             return Unpickler(pickled, self._find, self._storage).read()
         except (CheckpointError, zipfile.BadZipFile):
             raise
+        except Refused as error:
+            raise CheckpointError(
+                f"{self._path.name} asks to run {error}, which no weights need; it was not run. If you trust the "
+                f"file, save its weights alone: torch.save(torch.load({self._path.name!r}, weights_only=False)"
+                f"['state_dict'], 'weights.pt'), with the key that it has."
+            ) from error
         except Exception as error:  # A pickle can fail in any way that Python can; all of them mean a broken file.
             raise CheckpointError(
                 f"{self._path.name} has a broken pickle ({error!s:.200}); download it again."
@@ -132,10 +139,10 @@ class _Reader:
             return None
         if module == "__torch__" or module.startswith("__torch__."):
             return StandIn(lambda *_: Attributes())
-        raise CheckpointError(
-            f"{self._path.name} asks to run {module:.100}.{name:.100}, which no weights need; it was not run. "
-            f"If you trust the file, load it with PyTorch and save its state dict as safetensors."
-        )
+        unknown = f"{module:.100}.{name:.100}"
+        if module == "torch":  # kinds of tensors that no CLIP has
+            raise Refused(unknown)
+        return Unknown(unknown)
 
     def _storage(self, pid: Any) -> tuple[LazyTensor, int]:
         """A storage: where its bytes start and how many elements it has."""
@@ -218,6 +225,19 @@ def _table(pairs: Any = ()) -> dict[Any, Any]:
     return {}
 
 
+PATHS = tuple(f"{kind}{system}Path" for kind in ("", "Pure") for system in ("Posix", "Windows"))
+PLAIN = {
+    "builtins": ("set", "frozenset", "complex", "range", "slice"),
+    "collections": ("Counter", "deque"),
+    "datetime": ("date", "datetime", "timedelta"),
+    "functools": ("partial",),
+    "pathlib": PATHS,
+    "pathlib._local": PATHS,
+    "numpy": ("dtype", "ndarray"),
+    "numpy.core.multiarray": ("scalar", "_reconstruct"),
+    "numpy._core.multiarray": ("scalar", "_reconstruct"),
+}
+"""Values that a pickle makes by a call, for arguments and counters beside the weights; none of them is kept."""
 FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
@@ -228,7 +248,7 @@ FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch", "device"): _nothing,
     ("collections", "defaultdict"): lambda *_: {},
     ("_codecs", "encode"): _nothing,
-    **{("builtins", name): _nothing for name in ("set", "frozenset", "complex")},
+    **{(module, name): _nothing for module, names in PLAIN.items() for name in names},
     # TorchScript's own way to say "a list of integers" and "this has that type".
     **{("torch.jit._pickle", f"build_{kind}list"): _same for kind in ("int", "double", "bool", "tensor")},
     ("torch.jit._pickle", "restore_type_tag"): _same,

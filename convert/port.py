@@ -29,6 +29,7 @@ def read(
     preprocess: PreprocessConfig | Mapping[str, Any] | str | None = None,
     dtype: str = "float32",
     image_size: int | tuple[int, int] | None = None,
+    key: str | None = None,
 ) -> tuple[ClipConfig, dict[str, Any], TokenizerSource, dict[str, Any]]:
     """A checkpoint of any kind as (config, parameter tree of NumPy arrays, tokenizer, provenance).
 
@@ -44,12 +45,14 @@ def read(
       dtype: of the parameters: float32, bfloat16 or float16.
       image_size: pixels, one number or (height, width); position embeddings are resized when it is not the
         checkpoint's own.
+      key: where in a file the CLIP is, such as "state_dict_ema" or "state_dict.model", for files that hold several, or
+        other weights beside it.
 
     Raises:
       FileNotFoundError: nothing is there.
       CheckpointError: it cannot be read, or does not say enough; the message says what to pass.
     """
-    opened, settled, tokenizer = _open(source, Wishes(like, model, activation, preprocess, image_size), dtype)
+    opened, settled, tokenizer = _open(source, Wishes(like, model, activation, preprocess, image_size), dtype, key)
     params = fill(opened.tensors, settled.config, opened.layout, dtype, settled.source_grid)
     return settled.config, params, tokenizer, _provenance(opened, settled, tokenizer, dtype)
 
@@ -64,6 +67,7 @@ def convert(
     preprocess: PreprocessConfig | Mapping[str, Any] | str | None = None,
     dtype: str = "float32",
     image_size: int | tuple[int, int] | None = None,
+    key: str | None = None,
     overwrite: bool = False,
 ) -> Path:
     """Port a checkpoint into a folder that needs nothing else: weights, config, tokenizer, preprocessing, provenance.
@@ -82,7 +86,7 @@ def convert(
       OSError: the disk is full; nothing is left behind.
     """
     checkpoint.check_free(Path(out), overwrite=overwrite)
-    opened, settled, tokenizer = _open(source, Wishes(like, model, activation, preprocess, image_size), dtype)
+    opened, settled, tokenizer = _open(source, Wishes(like, model, activation, preprocess, image_size), dtype, key)
     params = fill(opened.tensors, settled.config, opened.layout, dtype, settled.source_grid)
     provenance = _provenance(opened, settled, tokenizer, dtype)
     for entry, path in zip(provenance["weights"], opened.files, strict=True):
@@ -92,13 +96,13 @@ def convert(
     )
 
 
-def _open(source: str | Path, wishes: Wishes, dtype: str) -> tuple[Source, Settled, TokenizerSource]:
+def _open(source: str | Path, wishes: Wishes, dtype: str, key: str | None) -> tuple[Source, Settled, TokenizerSource]:
     if dtype not in DTYPES:
         raise CheckpointError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
     if checkpoint.is_checkpoint(source):
         raise CheckpointError(f"{source} is converted already; open it with jaxclip.load.")
     check_wishes(wishes)
-    opened = open_source(source)
+    opened = open_source(source, key)
     settled = settle(opened, wishes)
     return opened, settled, find_tokenizer(opened, settled.config, settled.text_cfg)
 

@@ -128,11 +128,16 @@ FOREIGN_TEXT = r"text\..*"
 """Weights of a text tower that is not one of ours; only skipped where the config says so."""
 
 
+ANCHORS = ("visual.class_embedding", "vision_model.embeddings.class_embedding")
+"""The tensor that every image tower has, as OpenCLIP and OpenAI call it and as Hugging Face does."""
+
+
 def detect_layout(names: set[str]) -> Layout | None:
     """The layout that a set of tensor names is written in, or None."""
-    if "vision_model.embeddings.class_embedding" in names:
+    openclip, huggingface = ANCHORS
+    if huggingface in names:
         return "huggingface"
-    if "visual.class_embedding" not in names:
+    if openclip not in names:
         return None
     if {"input_resolution", "context_length", "vocab_size"} <= names:
         return "openai"

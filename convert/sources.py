@@ -12,7 +12,9 @@ from .hub import Repository, parse_repository
 from .pickles import read_archive, tensors_of_module
 from .registry import MISLABELLED, Tag, find_tag, model_names, tags
 from .rules import Layout, detect_layout
+from .states import State, clip_weights, state_dicts
 from .tensors import CheckpointError, LazyTensor
+from .unpickle import Inert
 
 OPENCLIP_CONFIG, HF_CONFIG, HF_PREPROCESSOR = "open_clip_config.json", "config.json", "preprocessor_config.json"
 OPENCLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
@@ -65,9 +67,13 @@ class Source:
     preprocessor: dict[str, Any] | None = None
 
 
-def open_source(source: str | Path) -> Source:
+def open_source(source: str | Path, key: str | None = None) -> Source:
     """Open a checkpoint: an existing path first, then "scenes" (which comes with jaxclip), then `model/tag` of
     OpenCLIP's native models, then `org/repo`.
+
+    Args:
+      source: path or name.
+      key: where in its files the CLIP is, as in `states.clip_weights`.
 
     Raises:
       FileNotFoundError: nothing is there, saying what was looked for.
@@ -76,21 +82,21 @@ def open_source(source: str | Path) -> Source:
     text = str(source)
     path = Path(text.removeprefix("local-dir:")).expanduser()
     if path.is_dir():
-        return from_home(Folder(path), text)
+        return from_home(Folder(path), text, key)
     if path.is_file():
-        return _from_file(path, text)
+        return _from_file(path, text, key)
     if isinstance(source, str) and not source.startswith("local-dir:"):
-        return _from_name(source)
+        return _from_name(source, key)
     raise FileNotFoundError(f"there is no file or folder {text}.")
 
 
-def _from_name(name: str) -> Source:
+def _from_name(name: str, key: str | None) -> Source:
     if name == "scenes":
         from jaxclip.data.scenes import CHECKPOINT  # the small CLIP that comes with jaxclip
 
-        return from_home(Folder(CHECKPOINT), name)
+        return from_home(Folder(CHECKPOINT), name, key)
     found = named(name)
-    return _from_tag(found, name) if isinstance(found, Tag) else from_home(found, name)
+    return _from_tag(found, name, key) if isinstance(found, Tag) else from_home(found, name, key)
 
 
 def named(name: str) -> Tag | Repository:
@@ -115,7 +121,7 @@ def named(name: str) -> Tag | Repository:
     return repository
 
 
-def _from_tag(tag: Tag, label: str) -> Source:
+def _from_tag(tag: Tag, label: str, key: str | None) -> Source:
     if (tag.model, tag.tag) in MISLABELLED:
         raise CheckpointError(
             f"open_clip's registry gives {tag.name} the repository {tag.repository}, which holds other weights; "
@@ -124,14 +130,14 @@ def _from_tag(tag: Tag, label: str) -> Source:
     repository = Repository(tag.repository)
     weights = repository.file("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     own = repository.cached(OPENCLIP_CONFIG)
-    return _source(label, (weights,), repository, tag=tag, openclip=read_json(own) if own else None)
+    return _source(label, (weights,), repository, key, tag=tag, openclip=read_json(own) if own else None)
 
 
-def from_home(home: Files, label: str) -> Source:
+def from_home(home: Files, label: str, key: str | None = None) -> Source:
     """The checkpoint in a folder or repository."""
     own = home.find(OPENCLIP_CONFIG)
     if own is not None:
-        return _source(label, _weights(home, OPENCLIP_WEIGHTS), home, openclip=read_json(own))
+        return _source(label, _weights(home, OPENCLIP_WEIGHTS), home, key, openclip=read_json(own))
     config = home.find(HF_CONFIG)
     if config is not None and read_json(config).get("model_type") is not None:
         preprocessor = home.find(HF_PREPROCESSOR)
@@ -139,15 +145,16 @@ def from_home(home: Files, label: str) -> Source:
             label,
             _weights(home, HF_WEIGHTS),
             home,
+            key,
             huggingface=read_json(config),
             preprocessor=read_json(preprocessor) if preprocessor else None,
         )
     if isinstance(home, Repository):
         home.file(OPENCLIP_CONFIG, HF_CONFIG)
-    return _source(label, _weights(home, OPENCLIP_WEIGHTS + HF_WEIGHTS), home)
+    return _source(label, _weights(home, OPENCLIP_WEIGHTS + HF_WEIGHTS), home, key)
 
 
-def _from_file(path: Path, label: str) -> Source:
+def _from_file(path: Path, label: str, key: str | None) -> Source:
     """A single file. A configuration that lies beside it counts when the file has the name that goes with it."""
     beside = Folder(path.parent)
     own = beside.find(OPENCLIP_CONFIG) if path.name in OPENCLIP_WEIGHTS else None
@@ -157,6 +164,7 @@ def _from_file(path: Path, label: str) -> Source:
         label,
         _shards(path) if path.name.endswith(".index.json") else (path,),
         beside if own or config else None,
+        key,
         openclip=read_json(own) if own else None,
         huggingface=read_json(config) if config else None,
         preprocessor=read_json(preprocessor) if preprocessor else None,
@@ -195,22 +203,24 @@ def _shards(index: Path, home: Files | None = None) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def _source(label: str, files: tuple[Path, ...], home: Files | None, **known: Any) -> Source:
-    tensors: dict[str, LazyTensor] = {}
+def _source(label: str, files: tuple[Path, ...], home: Files | None, key: str | None, **known: Any) -> Source:
+    tables: dict[str, State] = {}
     scripted = False
     for path in files:
         found, is_script = open_weights(path)
-        twice = sorted(set(found) & set(tensors))
-        if twice:
-            raise CheckpointError(f"{path.name} holds {twice[0]} again, which another shard holds already.")
-        tensors.update(found)
+        for place, table in found.items():
+            twice = sorted(set(table) & set(tables.get(place, ())))
+            if twice:
+                raise CheckpointError(f"{path.name} holds {twice[0]} again, which another shard holds already.")
+            tables.setdefault(place, {}).update(table)
         scripted |= is_script
+    tensors = clip_weights(tables, key, label)
     layout = detect_layout(set(tensors))
     if layout is None:
-        some = ", ".join(sorted(tensors)[:3]) or "no tensor at all"
+        some = ", ".join(name[:100] for name in sorted(tensors)[:3]) or "no tensor at all"
         raise CheckpointError(
             f"{label} holds {some}: neither OpenCLIP's names (visual.class_embedding, ...) nor Hugging Face's "
-            f"(vision_model.embeddings.class_embedding, ...). Only CLIPs with a native ViT tower can be read."
+            f"(vision_model.embeddings.class_embedding, ...). Only whole CLIPs with a native ViT tower can be read."
         )
     if scripted and layout == "openclip":
         raise CheckpointError(
@@ -219,31 +229,29 @@ def _source(label: str, files: tuple[Path, ...], home: Files | None, **known: An
     return Source(label, tensors, layout, files, home, **known)
 
 
-def open_weights(path: Path) -> tuple[dict[str, LazyTensor], bool]:
-    """Tensors of one weight file by name, and whether it is a TorchScript archive.
+def open_weights(path: Path) -> tuple[dict[str, State], bool]:
+    """Tables of named tensors in one weight file by the keys that lead to them, and whether it is TorchScript's.
 
-    What kind of file it is follows from its content. A leading `module.` is taken off, and `state_dict` is opened.
+    What kind of file it is follows from its content.
     """
     with path.open("rb") as file:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path.name} is only a Git LFS pointer; fetch the weights with `git lfs pull`.")
     if path.suffix == ".safetensors" or start[8:9] == b"{":
-        return _without_module(open_safetensors(path)), False
+        return {"": open_safetensors(path)}, False
     held, scripted = read_archive(path)
     if scripted:
-        return _without_module(tensors_of_module(held)) if isinstance(held, Mapping) else {}, True
-    if isinstance(held, Mapping) and isinstance(held.get("state_dict"), Mapping):
-        held = held["state_dict"]
-    if not isinstance(held, Mapping) or not any(isinstance(value, LazyTensor) for value in held.values()):
+        return {"": tensors_of_module(held) if isinstance(held, Mapping) else {}}, True
+    if isinstance(held, Inert):
+        raise CheckpointError(
+            f"{path.name} holds a whole object of {held.name}, and its code may be anything; if you trust it, save its "
+            f"weights: torch.save(torch.load({path.name!r}, weights_only=False).state_dict(), 'weights.pt')."
+        )
+    tables = state_dicts(held)
+    if not tables:
         raise CheckpointError(f"{path.name} holds no state dict; save one with torch.save(model.state_dict(), path).")
-    return _without_module({str(k): v for k, v in held.items() if isinstance(v, LazyTensor)}), False
-
-
-def _without_module(tensors: dict[str, LazyTensor]) -> dict[str, LazyTensor]:
-    if not tensors or not all(name.startswith("module.") for name in tensors):
-        return tensors
-    return {name.removeprefix("module."): tensor for name, tensor in tensors.items()}
+    return tables, False
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -21,11 +21,32 @@ CONSTANTS = frozenset(
 LARGEST_KEY = 2**31  # whole numbers beyond could be chosen so that they all fall into one place of a table
 
 
-@dataclass(frozen=True)
+class Refused(ValueError):
+    """A pickle calls a function that is not known; the words are its name."""
+
+
+@dataclass(frozen=True, eq=False, slots=True)
 class StandIn:
     """What a pickle gets for the name of a class or function: something inert to call."""
 
     call: Callable[..., Any]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Unknown:
+    """The name of a class or function that is not known: it may be held and made an object of, but not called.
+
+    Python, too, only makes an empty object for a class and then fills it; it is functions that run.
+    """
+
+    name: str
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Inert:
+    """An object of an unknown class: that class's name, and nothing of what it was filled with."""
+
+    name: str
 
 
 class Attributes(dict):
@@ -36,7 +57,7 @@ class Unpickler:
     """One pickle.
 
     Args:
-      find: the stand-in or constant for a module and a name; raises for those it does not know.
+      find: the stand-in or constant for a module and a name, or `Unknown`.
       load: what a persistent id stands for.
     """
 
@@ -51,6 +72,7 @@ class Unpickler:
         """The object.
 
         Raises:
+          Refused: it calls what is not known.
           ValueError: an instruction that weights do not need, or one that makes no sense where it stands.
         """
         for instruction, argument, _ in pickletools.genops(self._pickled):
@@ -102,9 +124,12 @@ class Unpickler:
         self._push(tuple(reversed([self._pop() for _ in range(n)])))
 
     def _extend(self, values: list[Any]) -> None:
-        self._top(list).extend(values)
+        if not isinstance(self._top(object), Inert):
+            self._top(list).extend(values)
 
     def _update(self, values: list[Any]) -> None:
+        if isinstance(self._top(object), Inert):
+            return
         table = self._top(dict)
         for key, value in zip(values[::2], values[1::2], strict=True):
             _check_key(key)
@@ -122,10 +147,19 @@ class Unpickler:
 
     def _reduce(self, _: Any) -> None:
         given, function = self._pop(), self._pop()
+        if isinstance(function, Unknown):
+            raise Refused(function.name)
         if not isinstance(function, StandIn) or not isinstance(given, tuple):
             raise ValueError("it calls something that is no function")
         self._copies(sum(len(value) if isinstance(value, (tuple, list)) else 1 for value in given))
         self._push(function.call(*given))
+
+    def _new(self, _: Any) -> None:
+        if len(self._stack) > 1 and isinstance(self._stack[-2], Unknown):
+            self._pop()
+            self._push(Inert(self._pop().name))
+        else:
+            self._reduce(None)
 
     def _build(self, _: Any) -> None:
         """Attributes of an object; those of anything that is not TorchScript's are dropped."""
@@ -136,7 +170,11 @@ class Unpickler:
 
 
 def _check_key(key: Any) -> None:
-    plain = key is None or isinstance(key, (str, bytes)) or (isinstance(key, int) and abs(key) < LARGEST_KEY)
+    plain = (
+        key is None
+        or isinstance(key, (str, bytes, StandIn, Unknown))
+        or (isinstance(key, int) and abs(key) < LARGEST_KEY)
+    )
     if not plain:
         raise ValueError(f"it has a key of the kind {type(key).__name__}")
 
@@ -180,7 +218,7 @@ ACTIONS: dict[str, Callable[[Any, Any], Any]] = {
     "GLOBAL": lambda machine, words: machine._name(*words.split(" ", 1)),
     "STACK_GLOBAL": lambda machine, _: machine._name(*[machine._pop(), machine._pop()][::-1]),
     "REDUCE": Unpickler._reduce,
-    "NEWOBJ": Unpickler._reduce,
+    "NEWOBJ": Unpickler._new,
     "BUILD": Unpickler._build,
     "BINPERSID": lambda machine, _: machine._push(machine._load(machine._pop())),
 }

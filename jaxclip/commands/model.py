@@ -46,6 +46,8 @@ class Convert:
     """Of the stored weights."""
     image_size: int | None = None
     """Run at another input size, with resized position embeddings."""
+    key: str | None = None
+    """For a file with several CLIPs, or with other weights beside one: where it is, such as state_dict_ema."""
     overwrite: bool = False
     """Replace an earlier conversion."""
 
@@ -63,7 +65,8 @@ class Convert:
             at(f"{self.source} to {self.out}")
             folder = convert(
                 resolve(self.source), self.out, like=self.like, model=self.model, activation=self.activation,
-                preprocess=self.preprocess, dtype=self.dtype, image_size=self.image_size, overwrite=self.overwrite,
+                preprocess=self.preprocess, dtype=self.dtype, image_size=self.image_size, key=self.key,
+                overwrite=self.overwrite,
             )  # fmt: skip
         say(f"wrote {folder}")
         return {"folder": str(folder), **json.loads((folder / "provenance.json").read_text())}
