@@ -5,21 +5,11 @@ from pathlib import Path
 from jaxclip.checkpoint import TokenizerSource
 from jaxclip.config import ClipConfig
 
+from .homes import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, find_preprocessor, read_json
 from .hub import Repository
 from .registry import Tag
 from .settle import Wishes, settle
-from .sources import (
-    HF_CONFIG,
-    HF_PREPROCESSOR,
-    OPENCLIP_CONFIG,
-    Files,
-    Folder,
-    Source,
-    from_home,
-    named,
-    open_source,
-    read_json,
-)
+from .sources import Source, from_home, named, open_source
 from .tokenizers import find_tokenizer
 
 
@@ -59,6 +49,5 @@ def _by_files(home: Files, label: str) -> Source | None:
         return Source(label, {}, "openclip", (), home, openclip=read_json(own))
     if (config := home.find(HF_CONFIG)) is None or read_json(config).get("model_type") is None:
         return None
-    beside = home.find(HF_PREPROCESSOR)
-    preprocessor = None if beside is None else read_json(beside)
-    return Source(label, {}, "huggingface", (), home, huggingface=read_json(config), preprocessor=preprocessor)
+    found = find_preprocessor(home)
+    return Source(label, {}, "huggingface", (), home, huggingface=read_json(config), preprocessor=found)

@@ -13,8 +13,8 @@ from jaxclip.config import Activation, ClipConfig, TextConfig, VisionConfig
 from jaxclip.params import flatten
 
 from .headers import write_safetensors
+from .homes import OPENCLIP_CONFIG
 from .rules import backward, moves
-from .sources import OPENCLIP_CONFIG
 from .tensors import CheckpointError, as_dtype
 
 

@@ -34,7 +34,10 @@ def huggingface_towers(fields: Any) -> Towers:
     """
     if not isinstance(fields, dict) or fields.get("model_type") != "clip":
         kind = fields.get("model_type") if isinstance(fields, dict) else fields
-        raise CheckpointError(f"config.json describes a {kind!r} model; only model_type 'clip' can be converted.")
+        raise CheckpointError(
+            f"config.json describes a {kind!r} model; only model_type 'clip' can be converted. If its weights are a "
+            f"CLIP's all the same, move their file out of this folder and pass like= or model=."
+        )
     try:
         return _towers(fields)
     except (TypeError, AttributeError, OverflowError) as error:
@@ -83,7 +86,8 @@ def _tower(fields: dict[str, Any], embed_dim: int) -> dict[str, Any]:
 
 
 def _part(fields: dict[str, Any], name: str, known: dict[str, Any], defaults: list[str]) -> dict[str, Any]:
-    stored = {**(fields.get(name) or {}), **(fields.get(f"{name}_dict") or {})}
+    older = fields.get(f"{name}_dict")  # where there is one, all of it counts, with its own defaults
+    stored = (fields.get(name) or {}) if older is None else older
     return {key: _value(stored, key, value, name, defaults) for key, value in known.items()}
 
 

@@ -90,7 +90,8 @@ def _resize_mode(fields: dict[str, Any], image_size: tuple[int, int]) -> ResizeM
     crops = fields.get("do_center_crop", True)
     if shortest is not None and crops and crop is not None and _height_width(crop) == image_size == pair(shortest):
         return "shortest"
-    if shortest is None and _height_width(size) == image_size and (not crops or crop is None):
+    cuts = crops and crop is not None and _height_width(crop) != image_size
+    if shortest is None and _height_width(size) == image_size and not cuts:
         return "squash"
     raise CheckpointError(
         f"preprocessor_config.json resizes to {size} and crops to {crop if crops else 'nothing'}, which is neither a "

@@ -242,6 +242,7 @@ FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("torch._utils", "_rebuild_tensor_v2"): _rebuild_tensor,
     ("torch._utils", "_rebuild_tensor"): _rebuild_tensor,
     ("torch._utils", "_rebuild_parameter"): _same,
+    ("torch._utils", "_rebuild_parameter_with_state"): _same,
     ("torch", "Size"): _sizes,
     ("collections", "OrderedDict"): _table,
     # What an optimizer, a scaler or a training loop leaves beside the weights; none of it is used.

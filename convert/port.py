@@ -118,6 +118,7 @@ def _provenance(source: Source, settled: Settled, tokenizer: TokenizerSource, dt
         "weights": [{"file": path.name, "bytes": path.stat().st_size} for path in source.files],
         "options": {
             **settled.choices,
+            **({"key": {"value": source.place, "why": "where the CLIP is in its file"}} if source.place else {}),
             "dtype": {"value": dtype, "why": f"the caller's choice or the default; the file holds {', '.join(kept)}"},
             "tokenizer": {"value": tokenizer.kind, "why": tokenizer.why},
         },

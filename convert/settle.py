@@ -5,21 +5,23 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from jaxclip.config import Activation, ClipConfig, PreprocessConfig
+from jaxclip.config import Activation, ClipConfig, PreprocessConfig, VisionConfig
 
 from .configs import Towers, openclip_towers, pair
+from .homes import read_json
 from .huggingface import huggingface_towers
 from .images import huggingface_preprocess, openclip_preprocess
 from .openai import openai_towers
+from .positions import grid_of
 from .registry import Tag, find_tag, model_cfg, named_preprocess
-from .sources import Source, read_json
+from .sources import Source
 from .tensors import CheckpointError
 
 POSITIONS = {
     "huggingface": "vision_model.embeddings.position_embedding.weight",
     "openclip": "visual.positional_embedding",
 }
-
+PATCHES = ("vision_model.embeddings.patch_embedding.weight", "visual.conv1.weight")
 
 MOST_GROWTH = 64
 """Times as many tokens as a checkpoint has positions for, if only its own description asks for them."""
@@ -93,6 +95,8 @@ def settle(source: Source, wishes: Wishes) -> Settled:
             f"{why} says images of {list(base.image_size)} pixels, {base.n_tokens} tokens, and its positions are for "
             f"{n}; pass image_size={list(base.image_size)} if that is meant."
         )
+    elif source.tag is None and _own_towers(source)[0] is None:
+        _check_grid(source, base, why)
     grid = base.grid if _stored_tokens(source) == base.n_tokens else None
     if grid != towers.vision.grid:
         choices["position_embedding"] = {
@@ -100,6 +104,19 @@ def settle(source: Source, wishes: Wishes) -> Settled:
             "why": f"the stored one covers {grid or 'another grid'}; bicubic with antialias, as OpenCLIP does",
         }
     return Settled(towers.config(_architecture(source, wishes, tag), preprocess), text_cfg, grid, choices)
+
+
+def _check_grid(source: Source, said: VisionConfig, why: str) -> None:
+    """Weights that say nothing of themselves but their shapes must at least have positions for the named size."""
+    trained = grid_of(_stored_tokens(source) or 0)
+    patches = [tensor.shape[2:] for name in PATCHES if (tensor := source.tensors.get(name)) is not None]
+    if trained is None or trained == said.grid or patches != [said.patch_size]:
+        return
+    own = [n * patch for n, patch in zip(trained, said.patch_size, strict=True)]
+    raise CheckpointError(
+        f"{why} says images of {list(said.image_size)} pixels, and {source.label} has positions for {own}; pass "
+        f"image_size={own[0]} to run it as it was trained, or image_size={said.image_size[0]} to resize its positions."
+    )
 
 
 def _tag(source: Source, wishes: Wishes) -> Tag | None:

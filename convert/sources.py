@@ -1,13 +1,13 @@
 """Any checkpoint -> named, unread tensors and whatever its own files say about it."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
-
-from jaxclip.strict_json import parse_json
+from typing import Any
 
 from .headers import open_safetensors
+from .homes import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, check_no_adapter, find_preprocessor, read_json
 from .hub import Repository, parse_repository
 from .pickles import read_archive, tensors_of_module
 from .registry import MISLABELLED, Tag, find_tag, model_names, tags
@@ -16,36 +16,12 @@ from .states import State, clip_weights, state_dicts
 from .tensors import CheckpointError, LazyTensor
 from .unpickle import Inert
 
-OPENCLIP_CONFIG, HF_CONFIG, HF_PREPROCESSOR = "open_clip_config.json", "config.json", "preprocessor_config.json"
 OPENCLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 HF_WEIGHTS = (
     "model.safetensors", "model.safetensors.index.json", "pytorch_model.bin", "pytorch_model.bin.index.json"
 )  # fmt: skip
+HF_VARIANT = re.compile(r"(pytorch_)?model\.\w+\.(safetensors|bin)")
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth", ".ckpt")
-MAX_JSON = 16 * 2**20
-
-
-@runtime_checkable
-class Files(Protocol):
-    """Where the files of a checkpoint are: a folder or a repository."""
-
-    @property
-    def name(self) -> str: ...
-
-    def find(self, name: str) -> Path | None: ...
-
-
-@dataclass(frozen=True)
-class Folder:
-    path: Path
-
-    @property
-    def name(self) -> str:
-        return str(self.path)
-
-    def find(self, name: str) -> Path | None:
-        path = self.path / name
-        return path if path.is_file() else None
 
 
 @dataclass(frozen=True)
@@ -53,7 +29,8 @@ class Source:
     """A checkpoint whose tensors are unread.
 
     `label` is what the user asked for. `files` are the weight files, `home` is where its configuration and tokenizer
-    may lie. The three JSON objects are None where there is no such file. `tag` is set when the name was a tag's.
+    may lie, `place` the keys and the prefix that lead to the CLIP in its files. The three JSON objects are None where
+    there is no such file. `tag` is set when the name was a tag's.
     """
 
     label: str
@@ -61,6 +38,7 @@ class Source:
     layout: Layout
     files: tuple[Path, ...]
     home: Files | None
+    place: str = ""
     tag: Tag | None = None
     openclip: dict[str, Any] | None = None
     huggingface: dict[str, Any] | None = None
@@ -138,16 +116,16 @@ def from_home(home: Files, label: str, key: str | None = None) -> Source:
     own = home.find(OPENCLIP_CONFIG)
     if own is not None:
         return _source(label, _weights(home, OPENCLIP_WEIGHTS), home, key, openclip=read_json(own))
+    check_no_adapter(home)
     config = home.find(HF_CONFIG)
     if config is not None and read_json(config).get("model_type") is not None:
-        preprocessor = home.find(HF_PREPROCESSOR)
         return _source(
             label,
             _weights(home, HF_WEIGHTS),
             home,
             key,
             huggingface=read_json(config),
-            preprocessor=read_json(preprocessor) if preprocessor else None,
+            preprocessor=find_preprocessor(home),
         )
     if isinstance(home, Repository):
         home.file(OPENCLIP_CONFIG, HF_CONFIG)
@@ -158,8 +136,8 @@ def _from_file(path: Path, label: str, key: str | None) -> Source:
     """A single file. A configuration that lies beside it counts when the file has the name that goes with it."""
     beside = Folder(path.parent)
     own = beside.find(OPENCLIP_CONFIG) if path.name in OPENCLIP_WEIGHTS else None
-    config = beside.find(HF_CONFIG) if path.name in HF_WEIGHTS else None
-    preprocessor = beside.find(HF_PREPROCESSOR) if config else None
+    usual = path.name in HF_WEIGHTS or HF_VARIANT.fullmatch(path.name)
+    config = beside.find(HF_CONFIG) if usual else None
     return _source(
         label,
         _shards(path) if path.name.endswith(".index.json") else (path,),
@@ -167,7 +145,7 @@ def _from_file(path: Path, label: str, key: str | None) -> Source:
         key,
         openclip=read_json(own) if own else None,
         huggingface=read_json(config) if config else None,
-        preprocessor=read_json(preprocessor) if preprocessor else None,
+        preprocessor=find_preprocessor(beside) if config else None,
     )
 
 
@@ -214,7 +192,7 @@ def _source(label: str, files: tuple[Path, ...], home: Files | None, key: str | 
                 raise CheckpointError(f"{path.name} holds {twice[0]} again, which another shard holds already.")
             tables.setdefault(place, {}).update(table)
         scripted |= is_script
-    tensors = clip_weights(tables, key, label)
+    tensors, place = clip_weights(tables, key, label)
     layout = detect_layout(set(tensors))
     if layout is None:
         some = ", ".join(name[:100] for name in sorted(tensors)[:3]) or "no tensor at all"
@@ -222,11 +200,20 @@ def _source(label: str, files: tuple[Path, ...], home: Files | None, key: str | 
             f"{label} holds {some}: neither OpenCLIP's names (visual.class_embedding, ...) nor Hugging Face's "
             f"(vision_model.embeddings.class_embedding, ...). Only whole CLIPs with a native ViT tower can be read."
         )
+    if layout == "huggingface" and not any(name.startswith("text_model.") for name in tensors):
+        parts = [
+            part for part in ("vision_model", "visual_projection") if any(name.startswith(part) for name in tensors)
+        ]
+        steps = ", ".join(f"clip.{part}.load_state_dict(tower.{part}.state_dict())" for part in parts)
+        raise CheckpointError(
+            f"{label} holds an image tower without its text tower; put it into the CLIPModel that it comes from, which "
+            f"has both: {steps}, clip.save_pretrained(FOLDER)."
+        )
     if scripted and layout == "openclip":
         raise CheckpointError(
             f"{label} is a TorchScript archive, but not of OpenAI's CLIP; save its state dict instead."
         )
-    return Source(label, tensors, layout, files, home, **known)
+    return Source(label, tensors, layout, files, home, place, **known)
 
 
 def open_weights(path: Path) -> tuple[dict[str, State], bool]:
@@ -252,20 +239,3 @@ def open_weights(path: Path) -> tuple[dict[str, State], bool]:
     if not tables:
         raise CheckpointError(f"{path.name} holds no state dict; save one with torch.save(model.state_dict(), path).")
     return tables, False
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object of a file.
-
-    Raises:
-      CheckpointError: the file is huge, not JSON or not an object.
-    """
-    if path.stat().st_size > MAX_JSON:
-        raise CheckpointError(f"{path.name} is {path.stat().st_size} bytes; expected a short description of a model.")
-    try:
-        fields = parse_json(path.read_bytes())
-    except ValueError as error:
-        raise CheckpointError(f"{path.name} is not JSON ({error!s:.200}); download it again.") from error
-    if not isinstance(fields, dict):
-        raise CheckpointError(f"{path.name} must hold a JSON object; got {type(fields).__name__}.")
-    return fields

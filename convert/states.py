@@ -42,8 +42,8 @@ def state_dicts(held: Any) -> dict[str, State]:
     return found
 
 
-def clip_weights(tables: Mapping[str, State], key: str | None, label: str) -> State:
-    """The one CLIP among a file's tables, under its own names; without one, all there is.
+def clip_weights(tables: Mapping[str, State], key: str | None, label: str) -> tuple[State, str]:
+    """The one CLIP among a file's tables, under its own names, and where it was; without one, all there is.
 
     Args:
       tables: as of `state_dicts`.
@@ -60,17 +60,17 @@ def clip_weights(tables: Mapping[str, State], key: str | None, label: str) -> St
     if key is None:
         _check_no_adapter(tables, label)
         if not clips:
-            return {name: tensor for table in tables.values() for name, tensor in table.items()}
+            return {name: tensor for table in tables.values() for name, tensor in table.items()}, ""
         if len(clips) > 1:
             raise CheckpointError(f"{label} holds {len(clips)} CLIPs; pass key= with one of {listed}.")
         (name,) = clips
         _check_alone(tables, clips[name], name, label)
-        return _inside(tables, clips[name], ())
+        return _inside(tables, clips[name], ()), name
     if key not in clips:
         raise CheckpointError(f"{label} has no CLIP under key={key!r}; those it holds: {listed}.")
     place, prefix = clips[key]
     deeper = tuple(other for where, other in clips.values() if where == place and len(other) > len(prefix))
-    return _inside(tables, (place, prefix), deeper)
+    return _inside(tables, (place, prefix), deeper), key
 
 
 def _clips(tables: Mapping[str, State], label: str) -> dict[str, tuple[str, str]]:

@@ -7,8 +7,9 @@ from typing import Any
 from jaxclip.checkpoint import TOKENIZER_FILES, TokenizerSource
 from jaxclip.config import ClipConfig
 
+from .homes import Files
 from .hub import Repository, parse_repository
-from .sources import Files, Source
+from .sources import Source
 from .tensors import CheckpointError
 
 CLIP_VOCABULARY = 49408

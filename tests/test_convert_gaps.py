@@ -84,3 +84,26 @@ def test_weights_of_another_grid_than_the_config_are_resized_and_recorded(open_c
     theirs = model.visual.positional_embedding.detach().numpy()
     np.testing.assert_allclose(params["vision"]["positional_embedding"], theirs, atol=2e-6)
     assert provenance["options"]["position_embedding"]["value"] == "resized to (8, 8)"
+
+
+def test_positions_for_another_size_than_the_named_model_has_are_asked_about(open_clip, tmp_path):
+    """Fine-tuned at 48 pixels, and named like a model of 32: neither is taken for the other."""
+    import torch
+
+    model = checkpoints.build(checkpoints.config(vision_image_size=48))
+    torch.save(model.state_dict(), tmp_path / "tuned.pt")
+    (tmp_path / "tiny.json").write_text(json.dumps(checkpoints.CFG))
+    told = {"model": str(tmp_path / "tiny.json"), "activation": "gelu", "preprocess": "openai-bicubic-shortest"}
+    with pytest.raises(
+        CheckpointError, match=r"images of \[32, 32\] .* positions for \[48, 48\]; pass image_size=48 to"
+    ):
+        convert.read(tmp_path / "tuned.pt", **told)
+    config, params, _, _ = convert.read(tmp_path / "tuned.pt", **told, image_size=48)
+    np.testing.assert_array_equal(
+        params["vision"]["positional_embedding"], model.visual.positional_embedding.detach().numpy()
+    )
+    assert config.preprocess.size == (48, 48)
+    assert convert.read(tmp_path / "tuned.pt", **told, image_size=32)[0].vision.grid == (4, 4)
+    (tmp_path / "other.json").write_text(json.dumps(checkpoints.config(vision_patch_size=16)))
+    with pytest.raises(CheckpointError, match=r"misshapen: visual.conv1.weight"):  # the patches differ, not the size
+        convert.read(tmp_path / "tuned.pt", **told | {"model": str(tmp_path / "other.json")})

@@ -31,6 +31,7 @@ HF_IMAGES = {
         ({}, "shortest"),
         ({"size": 32, "crop_size": 32}, "shortest"),
         ({"size": {"height": 32, "width": 32}, "do_center_crop": False}, "squash"),
+        ({"size": {"height": 32, "width": 32}}, "squash"),
     ],
 )
 def test_hugging_face_preprocessing(change, mode):
@@ -50,7 +51,7 @@ def test_hugging_face_preprocessing(change, mode):
         ({"image_mean": None}, "lacks image_mean"),
         ({"size": {"shortest_edge": 40}}, "neither a shortest-side resize"),
         ({"do_center_crop": False}, "neither a shortest-side resize"),
-        ({"size": {"height": 32, "width": 32}}, "neither a shortest-side resize"),
+        ({"size": {"height": 32, "width": 32}, "crop_size": 24}, "neither a shortest-side resize"),
         ({"do_dither": True}, "not known: do_dither"),
     ],
 )

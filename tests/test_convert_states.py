@@ -61,6 +61,15 @@ def test_one_clip_under_any_key_and_prefix(saved, model, prefix, wrapper):
     same(saved(held if wrapper is None else {"epoch": 3, wrapper: held}), saved(state))
 
 
+def test_where_it_was_found_is_recorded(tmp_path, model):
+    import torch
+
+    checkpoints.make_openclip(tmp_path)
+    torch.save({"state_dict": under("clip.", model.state_dict())}, tmp_path / "open_clip_pytorch_model.bin")
+    (tmp_path / "open_clip_model.safetensors").unlink()
+    assert convert.read(tmp_path)[3]["options"]["key"]["value"] == "state_dict.clip"
+
+
 def test_a_tower_that_was_compiled_alone(saved, model):
     state = model.state_dict()
     compiled = {name.replace("visual.", "visual._orig_mod."): value for name, value in state.items()}

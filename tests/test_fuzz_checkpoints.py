@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from jaxclip import checkpoint, convert
 from jaxclip.convert import CheckpointError
 from jaxclip.convert.headers import open_safetensors, write_safetensors
-from jaxclip.convert.sources import read_json
+from jaxclip.convert.homes import read_json
 from jaxclip.described import describe
 from jaxclip.strict_json import parse_json
 from jaxclip.tokenizer import from_folder

@@ -1,0 +1,89 @@
+"""Where the files of a checkpoint are, and the JSON among them that says what it is."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from jaxclip.strict_json import parse_json
+
+from .images import HF_KEYS
+from .tensors import CheckpointError
+
+OPENCLIP_CONFIG, HF_CONFIG, HF_ADAPTER = "open_clip_config.json", "config.json", "adapter_config.json"
+HF_PREPROCESSOR, HF_PROCESSOR = "preprocessor_config.json", "processor_config.json"  # on its own, or within the other
+MAX_JSON = 16 * 2**20
+
+
+@runtime_checkable
+class Files(Protocol):
+    """Where the files of a checkpoint are: a folder or a repository."""
+
+    @property
+    def name(self) -> str: ...
+
+    def find(self, name: str) -> Path | None: ...
+
+
+@dataclass(frozen=True)
+class Folder:
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    def find(self, name: str) -> Path | None:
+        path = self.path / name
+        return path if path.is_file() else None
+
+
+def check_no_adapter(home: Files) -> None:
+    """Refuse a folder whose weights are not all of its model.
+
+    Raises:
+      CheckpointError: there is an adapter, with how to merge it.
+    """
+    if home.find(HF_ADAPTER) is not None:
+        raise CheckpointError(
+            f"{home.name} holds an adapter of peft ({HF_ADAPTER}), without which its CLIP is another model; merge it: "
+            f"PeftModel.from_pretrained(CLIPModel.from_pretrained(BASE), {home.name!r}).merge_and_unload()"
+            f".save_pretrained(FOLDER). For a CLIP without it name the weight file."
+        )
+
+
+def find_preprocessor(home: Files) -> dict[str, Any] | None:
+    """Hugging Face's description of the preprocessing, from the file of its own or from the processor's.
+
+    Raises:
+      CheckpointError: both are there and say different things.
+    """
+    alone, whole = home.find(HF_PREPROCESSOR), home.find(HF_PROCESSOR)
+    said = read_json(alone) if alone else None
+    within = read_json(whole).get("image_processor") if whole else None
+    if not isinstance(within, dict):
+        return said
+    differing = [
+        key for key in within if said is not None and key in said and key in HF_KEYS and said[key] != within[key]
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{HF_PREPROCESSOR} and {HF_PROCESSOR} disagree on {', '.join(differing)}; remove the one that is wrong."
+        )
+    return within
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object of a file.
+
+    Raises:
+      CheckpointError: the file is huge, not JSON or not an object.
+    """
+    if path.stat().st_size > MAX_JSON:
+        raise CheckpointError(f"{path.name} is {path.stat().st_size} bytes; expected a short description of a model.")
+    try:
+        fields = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise CheckpointError(f"{path.name} is not JSON ({error!s:.200}); download it again.") from error
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"{path.name} must hold a JSON object; got {type(fields).__name__}.")
+    return fields
