@@ -57,7 +57,8 @@ def read_archive(path: Path) -> tuple[Any, bool]:
         start = file.read(len(LEGACY))
     if start == LEGACY:
         raise CheckpointError(
-            f"{path.name} is in PyTorch's format from before 1.6; load it with PyTorch and torch.save it again."
+            f"{path.name} is in PyTorch's format from before 1.6; load it with PyTorch and torch.save it again: "
+            f"torch.save(torch.load({path.name!r}), 'weights.pt')."
         )
     try:
         with _Bounded(path) as file, zipfile.ZipFile(file) as archive:

@@ -115,9 +115,10 @@ def _check_no_adapter(tables: Mapping[str, State], label: str) -> None:
 
 
 def _check_alone(tables: Mapping[str, State], clip: tuple[str, str], name: str, label: str) -> None:
-    """No weights beside the CLIP: none in its own table, and no matrix in another that is not the optimizer's."""
+    """No weights beside the CLIP: no number in its own table but counters, no matrix in one that is not training's."""
     place, prefix = clip
-    beside = [other for other in tables[place] if not other.startswith(prefix)]
+    outside = ((name, tensor) for name, tensor in tables[place].items() if not name.startswith(prefix))
+    beside = [name for name, tensor in outside if tensor.dtype in FLOATS or tensor.shape]
     for where, table in tables.items():
         if where != place and not TRAINING.search(where.lower()):
             matrices = (other for other, tensor in table.items() if tensor.dtype in FLOATS and len(tensor.shape) > 1)

@@ -105,11 +105,17 @@ def _open_clip_model(clip: Clip, source: str | Path, scratch: Path) -> tuple[Any
         return open_clip.create_model(f"local-dir:{source}"), "open_clip's own loading"
     name, _, tag = str(source).partition("/")
     if tag and not Path(source).exists() and tag in open_clip.list_pretrained_tags_by_model(name):
-        return open_clip.create_model(name, pretrained=tag), "open_clip's own loading"
-    if str(source).startswith("hf-hub:"):
-        return open_clip.create_model(str(source)), "open_clip's own loading"
+        # By itself open_clip takes the activation of the plain name, and for tags of quick_gelu only warns.
+        quick = clip.config.vision.activation == "quick_gelu"
+        model = open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick)
+        return model, "open_clip's own loading" + (", told quick_gelu" if quick else "")
     from jaxclip.convert import export_openclip  # pyright: ignore[reportMissingImports]
+    from jaxclip.convert.hub import parse_repository  # pyright: ignore[reportMissingImports]
 
+    hub = str(source).startswith("hf-hub:")
+    repository = parse_repository(str(source).removeprefix("hf-hub:")) if hub else None
+    if repository is not None and repository.revision is None and repository.cached("open_clip_config.json"):
+        return open_clip.create_model(str(source)), "open_clip's own loading"
     params: dict[str, Any] = {"vision": _arrays(clip.vision), "logit_scale": np.asarray(clip.logit_scale)}
     if clip.text is not None:
         params["text"] = _arrays(clip.text)

@@ -142,6 +142,7 @@ def test_what_a_training_run_keeps_beside_its_weights_is_no_obstacle(saved, mode
         "optimizer_state": {"state": {0: {"exp_avg": torch.zeros(2, 2)}}}, "rng_state": torch.get_rng_state(),
     }  # fmt: skip
     same(saved({"model": state, **beside}), saved(state))
+    same(saved(under("module.", state) | {"n_averaged": torch.tensor(3)}), saved(state))
 
 
 def test_a_model_that_was_pickled_whole_says_how_to_save_its_weights(saved, model):
