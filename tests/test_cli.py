@@ -50,6 +50,7 @@ def test_convert_verify_and_decompose(folder, tmp_path, capsys):
     pictures = [tmp_path / "a.png", tmp_path / "b.jpg"]
     texts = ["a dog", "<b>cat</b> & $co"]
     assert run("decompose", tmp_path / "model", *pictures, "--texts", *texts, "--out", tmp_path / "out") == 0
+    printed = capsys.readouterr().err
     results = json.loads((tmp_path / "out" / "results.json").read_text())
     assert list(results["pictures"]) == ["a", "b"]
     for name, picture in results["pictures"].items():
@@ -57,6 +58,10 @@ def test_convert_verify_and_decompose(folder, tmp_path, capsys):
         found = picture["texts"]["a dog"]
         total = found["init"] + np.sum(found["heads"]) + np.sum(found["mlp_by_layer"])
         assert abs(total - found["similarity"]) < 1e-6
+        parts = [found["similarity"], found["init"], np.sum(found["heads"]), np.sum(found["mlp_by_layer"])]
+        strongest = found["strongest_heads"][0]
+        shown = [*(f"{part:+.4f}" for part in parts), f"{strongest['layer']}.{strongest['head']}"]
+        assert shown in [line.split()[2:7] for line in printed.splitlines() if line.split()[:2] == ["a", "dog"]]
         with Image.open(tmp_path / "out" / f"{name}_map.png") as figure:
             assert figure.size[0] > 300
         assert (tmp_path / "out" / f"{name}_heads.png").is_file()

@@ -151,7 +151,7 @@ class Decompose:
             at("starting")
             import jaxclip
             from jaxclip.commands.inputs import model_config
-            from jaxclip.report.decomposition import decompose_pictures
+            from jaxclip.report.decomposition import decompose_pictures, print_decomposition
 
             model_config(self.model)
             images = pictures(self.images, self.out)
@@ -162,5 +162,6 @@ class Decompose:
                 clip, images, self.texts, self.out, relative=self.relative, formats=self.format,
                 apply_exif=self.apply_exif or None,
             )  # fmt: skip
+        print_decomposition(result)
         say(f"wrote {self.out / 'results.json'} and {2 * len(self.images) * len(self.format)} figures")
         return result

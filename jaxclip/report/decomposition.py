@@ -12,6 +12,7 @@ from jaxclip.effects import direct_effects, text_directions
 from jaxclip.image_files import open_image
 from jaxclip.preprocess import crop_box, upright
 from jaxclip.report.figures import effects_figure, map_figure, save_all
+from jaxclip.report.tables import print_numbers
 
 
 def decompose_pictures(
@@ -52,6 +53,18 @@ def decompose_pictures(
         save_all(figure, out / f"{name}_heads", formats)
     (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
+
+
+def print_decomposition(result: dict[str, Any], most: int = 4) -> None:
+    """Each text's similarity as the sum it is, and the heads that say most of it, for the terminal."""
+    columns = ("text", "whole picture", "= input", "+ attention", "+ MLPs", "strongest heads (layer.head)")
+    for name, picture in list(result["pictures"].items())[:most]:
+        rows = {}
+        for text, found in picture["texts"].items():
+            parts = (found["similarity"], found["init"], sum(found["attention_by_layer"]), sum(found["mlp_by_layer"]))
+            heads = [f"{one['layer']}.{one['head']} {one['effect']:+.3f}" for one in found["strongest_heads"][:3]]
+            rows[text] = (*(f"{value:+.4f}" for value in parts), ", ".join(heads))
+        print_numbers(f"{name}: {result['unit']}", rows, columns)
 
 
 def _names(images: Sequence[Path]) -> list[str]:
