@@ -71,7 +71,10 @@ class Heatmap:
                 clip, image, self.texts, self.out, heads=self.heads, each=self.each, relative=self.relative,
                 formats=self.format, apply_exif=self.apply_exif or None,
             )  # fmt: skip
-        shown = {text: [f"{found['similarity']:+.4f}"] for text, found in result["texts"].items()}
-        print_numbers(f"{self.image.name}: {result['unit']}", shown, ("text", "whole picture"))
+        shown = {
+            text: [f"{found[part]:+.4f}" for part in ("similarity", "heads")] for text, found in result["texts"].items()
+        }
+        columns = ("text", "whole picture", f"of it by {result['rows'][0]['name']}")
+        print_numbers(f"{self.image.name}: {result['unit']}", shown, columns)
         say(f"wrote {self.out / 'results.json'} and {len(result['files'])} pictures")
         return result

@@ -38,9 +38,9 @@ def heatmap_picture(
     Writes into `out`: `heatmap.png` (every panel, with colour bars), `overlay_ROW_TEXT.png` (each panel alone, pixel
     for pixel the picture's size; rows and texts are counted from 0) and `results.json`, whose keys are: `model`,
     `picture` (file, size as [height, width], box as [left, top, right, bottom] of what the model saw), `unit`, `heads`
-    (the ones summed, as "layer.head"; or "all"), `texts` (each with its `similarity` and `class_token`, what attention
-    adds at the class token), `rows` (each with `name`, `limit` of its colours, and `maps` [text][row][column], one
-    value a patch) and `files`.
+    (the ones summed, as "layer.head"; or "all"), `texts` (each with its `similarity`, what these `heads` add to it, and
+    `class_token`, the part of that at the class token), `rows` (each with `name`, `limit` of its colours, and `maps`
+    [text][row][column], one value a patch) and `files`.
 
     Args:
       heads: the heads that count, as `jaxclip.spatial.chosen_heads` reads them; all by default.
@@ -88,7 +88,11 @@ def heatmap_picture(
         "unit": unit,
         "heads": "all" if chosen is None else [f"{layer}.{head}" for layer, head in places],
         "texts": {
-            text: {"similarity": float(scores[0, i]), "class_token": float(maps[0, 0, i])}
+            text: {
+                "similarity": float(scores[0, i]),
+                "heads": float(maps[0, :, i].sum()),
+                "class_token": float(maps[0, 0, i]),
+            }
             for i, text in enumerate(texts)
         },
         "rows": [

@@ -66,7 +66,7 @@ def overlay_figure(
     for i, row in enumerate(rows):
         bottom = down - (i + 1) * (tall + title)
         panels = [picture, *(overlay(picture, values, row.limit) for values in row.maps)]
-        for j, (panel, text) in enumerate(zip(panels, [row.name, *texts], strict=True)):
+        for j, (panel, text) in enumerate(zip(panels, [f"picture; maps: {row.name}", *texts], strict=True)):
             axis = figure.add_axes(
                 ((gap + j * (INCHES + gap)) / across, bottom / down, INCHES / across, tall / down)
             )  # fmt: skip
