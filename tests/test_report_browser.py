@@ -127,6 +127,20 @@ def test_an_image_answers_for_any_of_its_texts_on_a_phone_in_the_dark(tab, repor
     assert tab.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
+def test_no_table_of_the_overview_is_cut_on_a_phone_and_numbers_have_a_unit_or_a_whole(tab, report):
+    tab.set_viewport_size({"width": 390, "height": 800})
+    go(tab, "")
+    cut = "[...document.querySelectorAll('.scroll')].filter(x => x.scrollWidth > x.clientWidth).length"
+    assert tab.evaluate(cut) == 0
+    asked = tab.locator("main section", has=tab.get_by_role("heading", name="What was asked")).inner_text()
+    assert f"of {report['questions'][1]['n']}" in asked
+    assert "cosine similarity" in asked
+    for at in ("head/1/2", "text/0", "image/0"):
+        go(tab, at)
+        assert "cosine similarity" in " ".join(tab.locator("main .note").all_inner_texts())
+    assert tab.evaluate("[-0.00004, 0, -0.00006, 0.5].map(signed)") == ["0", "0", "\u22120.0001", "+0.500"]
+
+
 PAGES = (
     "",
     "heads",
@@ -190,6 +204,9 @@ def test_results_are_told_by_kind_and_shown_whole_on_a_page_of_their_own(tab):
     assert "undefined" not in words
     assert "NaN" not in words
     assert tab.get_by_role("link", name="1.0", exact=True).get_attribute("href") == "#/0/head/1/0"
+    go(tab, "results/1")
+    assert {"12.5%", "75.0%"} <= set(tab.locator("main .grid .cell").all_inner_texts())
+    go(tab, "results")
     tab.get_by_role("link", name="Everything it wrote: masks").click()
     tab.get_by_role("heading", name="Everything it wrote").wait_for()
     assert heading(tab).startswith("Segmentation")

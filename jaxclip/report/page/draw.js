@@ -15,7 +15,7 @@ function h(name, attributes, ...children) {
 const percent = (x, digits = 0) => typeof x !== "number" ? "–" : `${(100 * x).toFixed(digits)}%`;
 const share = (x) => percent(x, x < 0.0995 ? 1 : 0);
 const plain = (text) => text.replace("-", "−");
-const signed = (x) => x === null || x === undefined ? "–" : plain((x > 0 ? "+" : "") + x.toFixed(Math.abs(x) < 0.01 ? 4 : 3));
+const signed = (x) => x === null || x === undefined ? "–" : Math.abs(x) < 0.00005 ? "0" : plain((x > 0 ? "+" : "") + x.toFixed(Math.abs(x) < 0.01 ? 4 : 3));
 const power = (x, more = 0) => {
   const [digits, exponent] = x.toExponential(more).split("e");
   return `${digits} × 10${[...String(Number(exponent))].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("")}`;
@@ -145,7 +145,7 @@ function select(label, options, current, changed) {
 function table(caption, columns, rows, name = "wide") {
   return h("div", {class: "scroll"}, h("table", {class: name}, caption && h("caption", null, caption),
     h("thead", null, h("tr", null, columns.map((column) => h("th", {scope: "col", class: column.number && "number"}, column.name)))),
-    h("tbody", null, rows.map((row) => h("tr", null, row.map((cell, i) => i ? h("td", {class: columns[i].number && "number"}, cell) : h("th", {scope: "row"}, cell)))))));
+    h("tbody", null, rows.map((row) => h("tr", null, row.map((cell, i) => i ? h("td", {class: columns[i].number && "number"}, cell) : h("th", {scope: "row", class: columns[i].number && "number"}, cell)))))));
 }
 
 /* What attention and MLP of every layer say about something: numbers with bars. */

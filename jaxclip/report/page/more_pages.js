@@ -44,8 +44,8 @@ function explained(run, where, image, index, redraw) {
   const rows = Array.from({length: run.layers}, (_, l) => [...own.subarray(l * run.heads, (l + 1) * run.heads)]);
   const words = run.questions[question].texts[places[at][1]], most = largest(map), limit = largest(offered.map((one) => page.scores[one]));
   const top = [...own.keys()].sort((a, b) => Math.abs(own[b]) - Math.abs(own[a])).slice(0, 8);
-  const truth = image.labels[run.questions[question].name];
-  const options = h("fieldset", {class: "options"}, h("legend", null, `Its texts, by score`), offered.map((one) => {
+  const all = run.questions[question].texts.length, truth = image.labels[run.questions[question].name];
+  const options = h("fieldset", {class: "options"}, h("legend", null, `Its ${offered.length < all ? `nearest ${offered.length} of ${all}` : all} texts, by score`, h("span", {class: "note"}, `: ${run.units} minus their mean`)), offered.map((one) => {
     const text = run.questions[question].texts[places[one][1]];
     return h("label", null, h("input", {type: "radio", name: "text", value: one, checked: one === at, onchange: () => { state.text = places[one][1]; state.image = index; state.question = question; redraw("text"); }}),
       h("span", null, text, run.questions[question].known && text === truth && h("span", {class: "tag"}, "label")), bar(page.scores[one], limit, signed(page.scores[one])));
@@ -53,7 +53,7 @@ function explained(run, where, image, index, redraw) {
   return h("div", null,
     h("div", {class: "view"},
       h("div", {class: "look"}, picture(run, index, {map, limit: most, alt: `${describe(image)}, with the map of ${words}`, lazy: false}),
-        h("div", {class: "legend"}, overRamp(signed(-most), signed(most))), h("p", {class: "note"}, `What each patch adds to “${words}”, in ${run.units} minus the mean of the question’s texts.`),
+        h("div", {class: "legend"}, overRamp(signed(-most), signed(most))), h("p", {class: "note"}, `What attention at each patch adds to “${words}”, in ${run.units} minus the mean of the question’s texts.`),
         h("details", null, h("summary", null, "The picture alone"), picture(run, index))),
       h("div", null, run.questions.length > 1 && h("div", {class: "controls"}, select("Question", run.questions.map((one, i) => [i, one.name]).filter(([i]) => inQuestion(i).length), question, (value) => { state.question = Number(value); state.image = null; redraw("select"); })), options)),
     h("div", {class: "columns"},
@@ -80,7 +80,7 @@ function headsOf(run, text) {
 
 function textList(run, where) {
   const groups = run.properties.length ? ranked(run).map((i) => run.properties[i]) : [null];
-  return {title: "Texts", body: [h("h1", {tabindex: "-1"}, "Texts"), h("p", {class: "lede"}, "What heads were found to say, by what it is about."), groups.map((name) => {
+  return {title: "Texts", body: [h("h1", {tabindex: "-1"}, "Texts"), h("p", {class: "lede"}, "What heads were found to say, by what it is about. Beside a head: how much more of its variance is explained with the text."), groups.map((name) => {
     const own = [...run.texts.keys()].filter((i) => run.texts[i].property === name);
     return own.length ? h("section", null, name && h("h2", null, sentence(name)), table(null, [{name: "Text"}, {name: "Heads"}], own.map((i) => [h("a", {href: `${where}/text/${i}`}, run.texts[i].text), headsOf(run, i).map(([l, head, entry], at) => [at ? ", " : "", h("a", {href: `${where}/head/${l}/${head}`}, `${l}.${head}`), ` ${percent(entry.gain)}`])]))) : null;
   })]};
@@ -89,7 +89,7 @@ function textList(run, where) {
 function textPage(run, where, index) {
   const text = run.texts[index];
   if (!text) return missing(`text ${index}`);
-  return {title: text.text, body: [h("h1", {tabindex: "-1"}, text.text), h("p", {class: "lede"}, text.property ? `About ${text.property}. ` : "", "Heads that vary along it:"),
+  return {title: text.text, body: [h("h1", {tabindex: "-1"}, text.text), h("p", {class: "lede"}, text.property ? `About ${text.property}. ` : "", "Heads that vary along it:"), h("p", {class: "note"}, reading(run)),
     h("ol", {class: "texts"}, headsOf(run, index).map(([l, i, entry]) => {
       const maps = entry.most.map((one) => unpack(one.map)), limit = Math.max(0, ...maps.map((map) => largest(map)));
       return h("li", null, h("div", {class: "text-top"}, h("h2", {style: {margin: "0"}}, h("a", {href: `${where}/head/${l}/${i}`}, `Layer ${l}, head ${i}`)), bar(entry.gain, 1, percent(entry.gain, 1), false)),

@@ -40,7 +40,7 @@ function painter(run) {
   const limit = largest(run.variance.heads.flat()), beyond = largest(run.variance.mlp) > limit;
   const paint = (x) => ({colour: sequential(x / limit), text: share(x), label: `${share(x)} of the variance`});
   return {cell: (l, i) => paint(run.variance.heads[l][i]), mlp: (l) => paint(run.variance.mlp[l]),
-    legend: h("div", {class: "legend"}, ramp(sequential, "0%", null, share(limit) + (beyond ? " and more" : "")), h("span", null, "of the variance over images, all terms together"))};
+    legend: h("div", {class: "legend"}, ramp(sequential, "0%", null, share(limit) + (beyond ? " and more" : "")), h("span", null, "of the variance over images, summed over all terms"))};
 }
 
 function colours(run, redraw) {
@@ -76,9 +76,9 @@ function overview(run, where, redraw) {
       run.questions.length > 1 && h("div", {class: "controls"}, asked(run, redraw)),
       layerBars(`Mean direct effect on the ${question.known ? `right ${question.name}` : "nearest text"} over ${question.n.toLocaleString("en")} images, in ${run.units} minus the mean of all ${question.texts.length} texts. Input is what the class token brings before the first layer.`, question.heads, question.mlp, question.init)),
     h("section", {"aria-labelledby": "asked-title"}, h("h2", {id: "asked-title"}, "What was asked"),
-      table("Every question, how often the nearest text is right, and the heads with the largest direct effect on it.",
-        [{name: "Question"}, {name: "Right", number: true}, {name: "Chance", number: true}, {name: "Strongest heads"}],
-        run.questions.map((one) => [one.name, one.known ? percent(one.accuracy) : "–", one.known ? percent(1 / one.texts.length) : "–", strongest(one).map(([l, i, x], at) => [at ? ", " : "", h("a", {href: `${where}/head/${l}/${i}`}, `${l}.${i}`), ` ${signed(x)}`])]), "")),
+      table(`Every question with its zero-shot accuracy, and the heads with the largest mean direct effect on the right text (without labels, the nearest), in ${run.units}.`,
+        [{name: "Question"}, {name: "Accuracy", number: true}, {name: "Chance", number: true}, {name: "Strongest heads"}],
+        run.questions.map((one) => [one.name, one.known ? `${percent(one.accuracy)} of ${one.n.toLocaleString("en")}` : "–", one.known ? percent(1 / one.texts.length) : "–", strongest(one).map(([l, i, x], at) => [at ? ", " : "", h("span", {style: {"white-space": "nowrap"}}, h("a", {href: `${where}/head/${l}/${i}`}, `${l}.${i}`), ` ${signed(x)}`)])]), "")),
     h("section", {"aria-labelledby": "card-title"}, h("h2", {id: "card-title"}, "Model card"), modelCard(run)),
   ];
   return {title: run.model, body};
@@ -94,16 +94,16 @@ function modelCard(run) {
   const {rows, chosen, check} = run.card;
   const verdict = check.holds === null ? "" : check.holds ? `, within the ${power(check.tolerance)} allowed in float32` : `, more than the ${power(check.tolerance)} allowed in float32`;
   return [
-    h("div", {class: "scroll"}, h("table", {class: "wide"}, h("tbody", null, rows.map(([name, value]) => h("tr", null, h("th", {scope: "row"}, name), h("td", {class: /^[0-9a-f]{40,}$/.test(value) ? "hash" : null}, value))),
+    h("div", {class: "scroll"}, h("table", {class: "wide card"}, h("tbody", null, rows.map(([name, value]) => h("tr", null, h("th", {scope: "row"}, name), h("td", {class: /^[0-9a-f]{40,}$/.test(value) ? "hash" : null}, value))),
       h("tr", null, h("th", {scope: "row"}, "Sum check"), h("td", null, `init, heads and MLPs together differ from the embedding by at most ${power(check.error)} of its length on ${check.images} images${verdict}`))))),
-    chosen.length ? [h("h3", null, "What was chosen, and why"), table(null, [{name: "Setting"}, {name: "Value"}, {name: "Why"}], chosen.map((one) => [one.what, one.value, one.why]))] : null,
+    chosen.length ? [h("h3", null, "What was chosen, and why"), table(null, [{name: "Setting"}, {name: "Value"}, {name: "Why"}], chosen.map((one) => [one.what, one.value, one.why]), "wide card")] : null,
   ];
 }
 
 function headList(run, where) {
   const rows = run.pages.flatMap((row, l) => row.map((_, i) => [l, i])).sort((a, b) => run.variance.heads[b[0]][b[1]] - run.variance.heads[a[0]][a[1]]);
   return {title: "Heads", body: [h("h1", {tabindex: "-1"}, "Heads"), h("p", {class: "lede"}, "Those that vary most over the images come first, each with the texts that explain most of it."),
-    table(null, [{name: "Head"}, {name: "Variance", number: true}, {name: "Property"}, {name: "Texts"}], rows.map(([l, i]) => {
+    table(`Variance: of all terms’ together.${run.properties.length ? " Property: what most of its texts are about, and how much of all that they explain." : ""}`, [{name: "Head"}, {name: "Variance", number: true}, {name: "Property"}, {name: "Texts"}], rows.map(([l, i]) => {
       const found = property(run, l, i);
       return [h("a", {href: `${where}/head/${l}/${i}`}, `${l}.${i}`, h("span", {class: "visually-hidden"}, `: layer ${l}, head ${i}`)), share(run.variance.heads[l][i]), found ? `${found.name} ${percent(found.share)}` : "–", names(run, l, i).slice(0, 4).join(" · ")];
     }))]};
@@ -117,19 +117,23 @@ function headPage(run, where, layer, head, redraw) {
   const limit = largest(run.questions.map((one) => one.heads[layer][head])), average = mean(page.basis.flatMap((entry) => entry.most.map((one) => unpack(one.map))));
   const body = [
     h("div", {class: "head-top"}, h("h1", {tabindex: "-1"}, `Layer ${layer}, head ${head}`), h("p", {class: "step"}, near(at - 1, "← previous"), near(at + 1, "next →"))),
-    h("p", {class: "lede"}, `${share(run.variance.heads[layer][head])} of the variance over images. Its first ${page.basis.length} texts explain ${percent(explained)} of that.`),
+    h("p", {class: "lede"}, `${share(run.variance.heads[layer][head])} of the variance over images, summed over all terms. Its first ${page.basis.length} texts explain ${percent(explained)} of that.`),
     composition(run, page),
     h("div", {class: "columns"},
       h("section", null, h("h2", null, "Direct effects"), h("div", {class: "scroll"}, h("table", {class: "bars"}, h("caption", null, `On the ${run.questions[0].known ? "right" : "nearest"} text of each question, ${run.units}`), h("tbody", null, run.questions.map((one) => h("tr", null, h("th", {scope: "row"}, one.name), h("td", null, bar(one.heads[layer][head], limit, signed(one.heads[layer][head]))))))))),
       average && h("section", null, h("h2", null, "Where it looks"), h("div", {style: {"max-width": "11rem"}}, h("span", {class: "frame", style: {"aspect-ratio": `${run.grid[1]} / ${run.grid[0]}`}}, heat(average, largest(average), run.grid))),
-        h("p", {class: "note"}, "Mean over the pictures below of what each patch adds to the text it stands under."))),
+        h("p", {class: "note"}, "Mean over the pictures below of what each patch adds to the text it stands under, relative to the strongest patch of each: orange for, blue against."))),
     h("section", {"aria-labelledby": "texts-title"}, h("h2", {id: "texts-title"}, "Its texts"),
       h("div", {class: "controls"}, h("label", null, h("input", {type: "checkbox", checked: state.maps, style: {"min-height": "0"}, onchange: (event) => { state.maps = event.target.checked; redraw("checkbox"); }}), " Maps over pictures"),
         h("span", {class: "legend"}, overRamp("against", "for the text"))),
+      h("p", {class: "note"}, reading(run)),
       h("ol", {class: "texts"}, page.basis.map((entry, i) => textRow(run, where, entry, i, largest(page.basis.map((one) => one.gain)))))),
   ];
   return {title: `Layer ${layer}, head ${head}`, body};
 }
+
+/* What the bar of a head's text and the numbers under its pictures are. */
+const reading = (run) => `The bar: how much more of the head’s variance is explained with the text. Under a picture: the head’s direct effect on the text, in ${run.units}, minus the mean over images.`;
 
 function mean(maps) {
   if (!maps.length) return null;

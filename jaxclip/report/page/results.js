@@ -19,6 +19,7 @@ const rated = (name, value, most = 1) => bar(number(value), most, rate(value), f
 const KINDS = {
   Ablation: {
     fits: (found) => Array.isArray(found.attention_layers) && Array.isArray(found.heads),
+    named: ({heads, ...rest}) => ({...rest, accuracy_without_each_head: heads}),
     sentence: (found) => `Zero-shot accuracy on ${cellOf(found.label)} over ${amount(found.n_images)} images, with parts replaced by their means. Chance is ${rate(found.chance)}.`,
     facts: (found) => [["Nothing ablated", rate(found.accuracy)], ["Without MLPs", rate(found.mlps)], ["Without attention", rate(list(found.attention_layers).at(-1))], ["Class token not to itself", rate(found.class_attn)]],
     table: (found) => {
@@ -31,9 +32,9 @@ const KINDS = {
   },
   Debiasing: {
     fits: (found) => isRecord(found.before) && isRecord(found.after),
-    sentence: (found) => `Accuracy on ${cellOf(found.label)}, group by group, before and after ${list(found.heads).length} heads${found.property ? ` that hold ${cellOf(found.property)}` : ""} are ablated (${told(found.heads)}); beside as many heads drawn at random from the last ${cellOf(found.random?.late_layers)} layers.`,
-    facts: (found) => [["Worst group before", rate(found.before.worst_group)], ["after", rate(found.after.worst_group)], ["by random heads", `${rate(found.random?.worst_group?.mean)} ± ${rate(found.random?.worst_group?.std)}`], ["Overall", `${rate(found.before.overall)} → ${rate(found.after.overall)}`]],
-    table: (found) => table("Accuracy by group", [{name: "Group"}, {name: "Images", number: true}, {name: "Before", number: true}, {name: "After", number: true}, {name: "Random heads", number: true}],
+    sentence: (found) => `Accuracy on ${cellOf(found.label)}, group by group, before and after heads${found.property ? ` that hold ${cellOf(found.property)}` : ""} are ablated (${told(found.heads)}); beside as many heads drawn at random from the last ${cellOf(found.random?.late_layers)} layers.`,
+    facts: (found) => [["Worst group before", rate(found.before.worst_group)], ["Worst group after", rate(found.after.worst_group)], ["Worst group, random heads", `${rate(found.random?.worst_group?.mean)} ± ${rate(found.random?.worst_group?.std)}`], ["Overall", `${rate(found.before.overall)} → ${rate(found.after.overall)}`]],
+    table: (found) => table("Accuracy by group; with random heads, the mean of all draws", [{name: "Group"}, {name: "Images", number: true}, {name: "Before", number: true}, {name: "After", number: true}, {name: "Random heads", number: true}],
       items(found.before.groups).map(([name, one]) => [worded(name), amount(one.n_images), rate(one.accuracy), rate(found.after.groups?.[name]?.accuracy), rate(found.random?.groups?.[name])]), ""),
   },
   Retrieval: {
@@ -73,7 +74,7 @@ function resultSection(one, place, at, whole) {
     facts.length > 0 && h("dl", {class: "facts"}, facts.map(([name, value]) => fact(name, value))),
     one.figures.length ? h("div", {class: "figures"}, one.figures.map((figure) => h("figure", null, h("img", {src: safe(figure.picture), alt: `${worded(figure.name)}: the numbers are in the tables`, loading: "lazy"}), h("figcaption", null, worded(figure.name))))) : null,
     known?.table(one.data),
-    whole ? h("section", null, known && h("h2", null, "Everything it wrote"), nested(null, one.data, 0)) : known ? h("p", null, h("a", {href: `#/${at}/results/${place}`, "aria-label": `Everything it wrote: ${one.name}`}, "Everything it wrote")) : nested(null, one.data, 0));
+    whole ? h("section", null, known && h("h2", null, "Everything it wrote"), nested(null, known?.named?.(one.data) ?? one.data, 0)) : known ? h("p", null, h("a", {href: `#/${at}/results/${place}`, "aria-label": `Everything it wrote: ${one.name}`}, "Everything it wrote")) : nested(null, one.data, 0));
 }
 
 function resultsPage(results, at, place) {

@@ -2,7 +2,7 @@
 const isPlain = (value) => value === null || typeof value !== "object";
 const isRecord = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const isNumbers = (value) => Array.isArray(value) && value.length > 0 && value.every((x) => typeof x === "number" || x === null);
-const NAMES = {n_images: "Images", n_texts: "Texts", mlps: "All MLPs ablated", class_attn: "Class token’s self-attention ablated", both: "Both ablated", attention_layers: "Attention layers ablated, from the first", mlps_kept: "MLPs kept", mlps_ablated: "MLPs ablated"};
+const NAMES = {n_images: "Images", n_texts: "Texts", mlps: "All MLPs ablated", class_attn: "Class token’s self-attention ablated", both: "Both ablated", attention_layers: "Attention layers ablated, from the first", mlps_kept: "MLPs kept", mlps_ablated: "MLPs ablated", accuracy_without_each_head: "Accuracy without each head, a row a layer"};
 const worded = (key) => NAMES[key] || sentence(String(key).replace(/_/g, " "));
 function cellOf(value, key = "") {
   if (value === null || value === undefined) return "–";
@@ -12,7 +12,7 @@ function cellOf(value, key = "") {
     if (part && Math.abs(value) <= 1) return percent(value, 1);
     return plain(Number.isInteger(value) ? value.toLocaleString("en") : Math.abs(value) >= 0.001 || !value ? String(Number(value.toPrecision(4))) : power(value, 1));
   }
-  if (Array.isArray(value)) return value.length > 24 ? `${value.length} values` : value.map((x) => cellOf(x, key)).join(", ");
+  if (Array.isArray(value)) return !value.length ? "–" : value.length > 24 ? `${value.length} values` : value.map((x) => cellOf(x, key)).join(", ");
   if (isRecord(value)) return Object.entries(value).map(([name, x]) => `${name}: ${cellOf(x, name)}`).join(", ");
   return String(value);
 }
