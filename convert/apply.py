@@ -18,6 +18,7 @@ from .tensors import FLOATS, CheckpointError, LazyTensor, aligned, as_dtype
 
 VISION_POSITIONS = "vision.positional_embedding"
 MAX_LISTED = 40
+LEFT_OVER = "left over: "
 
 
 def fill(
@@ -90,6 +91,8 @@ def _check(
             gaps += _misfit(move, tensors[move.source], source_grid)
     if gaps:
         listed = gaps[:MAX_LISTED] + ([f"... and {len(gaps) - MAX_LISTED} more"] if len(gaps) > MAX_LISTED else [])
+        if all(gap.startswith(LEFT_OVER) for gap in gaps):
+            listed.append("If the CLIP computes the same without them, save its state dict without them.")
         raise CheckpointError(
             f"the weights do not fit the configuration of {config.name} ({len(gaps)} gaps):\n  " + "\n  ".join(listed)
         )
@@ -109,7 +112,7 @@ def _missing_and_extra(
     skipped = re.compile("|".join(ignored(config, layout)))
     yield from (f"missing: {name}" for name in sorted(used - set(tensors)))
     extra = sorted(name for name in set(tensors) - used if not skipped.fullmatch(name))
-    yield from (f"left over: {name} {list(tensors[name].shape)}" for name in extra)
+    yield from (f"{LEFT_OVER}{name} {list(tensors[name].shape)}" for name in extra)
 
 
 def ignored(config: ClipConfig, layout: Layout) -> tuple[str, ...]:

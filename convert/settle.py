@@ -95,7 +95,7 @@ def settle(source: Source, wishes: Wishes) -> Settled:
             f"{why} says images of {list(base.image_size)} pixels, {base.n_tokens} tokens, and its positions are for "
             f"{n}; pass image_size={list(base.image_size)} if that is meant."
         )
-    elif source.tag is None and _own_towers(source)[0] is None:
+    elif source.tag is None and source.openclip is None:  # OpenCLIP's own format says that positions are resized
         _check_grid(source, base, why)
     grid = base.grid if _stored_tokens(source) == base.n_tokens else None
     if grid != towers.vision.grid:
@@ -107,7 +107,7 @@ def settle(source: Source, wishes: Wishes) -> Settled:
 
 
 def _check_grid(source: Source, said: VisionConfig, why: str) -> None:
-    """Weights that say nothing of themselves but their shapes must at least have positions for the named size."""
+    """Weights must have positions for the size that is said of them, or somebody must say which of the two is meant."""
     trained = grid_of(_stored_tokens(source) or 0)
     patches = [tensor.shape[2:] for name in PATCHES if (tensor := source.tensors.get(name)) is not None]
     if trained is None or trained == said.grid or patches != [said.patch_size]:
@@ -163,7 +163,8 @@ def _towers(source: Source, wishes: Wishes, tag: Tag | None) -> tuple[Towers, st
     if own is None:
         raise CheckpointError(
             f"{source.label} holds weights but no configuration; pass like='ViT-B-16/laion2b_s34b_b88k' (its own model "
-            f"and tag) to take everything from a tag, or model=, activation= and preprocess=."
+            f"and tag) to take everything from a tag, or model=, activation= and preprocess=; or pass a folder with "
+            f"these weights and the configuration of what they were tuned from."
         )
     return own, own_why, own_text
 

@@ -31,6 +31,16 @@ def test_one_error_lists_every_gap(open_clip, tmp_path):
         "not floating point: logit_scale is int64",
     ):
         assert gap in str(caught.value)
+    assert "without them" not in str(caught.value)
+
+
+def test_a_head_that_was_trained_on_top_is_told_how_to_leave(open_clip, tmp_path):
+    checkpoints.make_openclip(tmp_path)
+    path = tmp_path / "open_clip_model.safetensors"
+    tensors = {name: tensor.read() for name, tensor in open_safetensors(path).items()}
+    write_safetensors(path, tensors | {"classifier.weight": np.zeros((2, 24), np.float32)})
+    with pytest.raises(CheckpointError, match=r"left over: classifier.weight \[2, 24\]\n.*save its state dict without"):
+        convert.read(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,8 @@ from jaxclip.convert.headers import open_safetensors, write_safetensors
 from jaxclip.convert.huggingface import huggingface_towers
 from jaxclip.described import describe
 
+WEIGHTS = "model.safetensors"
+
 
 @pytest.fixture
 def folder(open_clip, tmp_path):
@@ -26,9 +28,9 @@ def test_a_base_beside_an_adapter_is_not_taken_for_the_model(folder):
     write_safetensors(folder / "adapter_model.safetensors", {"x.lora_A.weight": np.zeros((2, 48), np.float32)})
     with pytest.raises(CheckpointError, match=r"adapter of peft .*merge_and_unload\(\).*name the weight file"):
         convert.read(folder)
-    assert convert.read(folder / "model.safetensors")[0].vision.activation == "quick_gelu"
+    assert convert.read(folder / WEIGHTS)[0].vision.activation == "quick_gelu"
     (folder / "config.json").unlink()
-    (folder / "model.safetensors").unlink()
+    (folder / WEIGHTS).unlink()
     with pytest.raises(CheckpointError, match="adapter of peft"):
         convert.read(folder)
     with pytest.raises(CheckpointError, match=r"LoRA adapter \(x.lora_A.weight\)"):
@@ -37,7 +39,7 @@ def test_a_base_beside_an_adapter_is_not_taken_for_the_model(folder):
 
 @pytest.mark.parametrize("projected", [True, False])
 def test_an_image_tower_alone_says_where_to_put_it(folder, projected):
-    path = folder / "model.safetensors"
+    path = folder / WEIGHTS
     kept = ("vision_model", "visual_projection") if projected else ("vision_model",)
     write_safetensors(path, {name: t.read() for name, t in open_safetensors(path).items() if name.startswith(kept)})
     with pytest.raises(
@@ -82,9 +84,36 @@ def test_an_older_description_counts_whole_as_in_transformers(folder):
 def test_weights_of_a_variant_have_their_configuration_beside_them(folder):
     before = convert.read(folder)[1]
     for name in ("model.fp16.safetensors", "model.ema.safetensors"):
-        shutil.copy(folder / "model.safetensors", folder / name)
-    (folder / "model.safetensors").unlink()
+        shutil.copy(folder / WEIGHTS, folder / name)
+    (folder / WEIGHTS).unlink()
     with pytest.raises(FileNotFoundError, match=r"model.ema.safetensors, model.fp16.safetensors. Name one file"):
         convert.read(folder)
     after = convert.read(folder / "model.ema.safetensors")[1]
     np.testing.assert_array_equal(after["vision"]["projection"], before["vision"]["projection"])
+
+
+def test_a_tuned_model_beside_the_configuration_of_its_base(folder):
+    """A Lightning checkpoint in the place of the weights that the folder came with."""
+    import torch
+
+    before = convert.read(folder)
+    tensors = {f"clip.{name}": torch.from_numpy(t.read()) for name, t in open_safetensors(folder / WEIGHTS).items()}
+    torch.save({"state_dict": tensors}, folder / "last.ckpt")
+    (folder / WEIGHTS).unlink()
+    config, params, _, _ = convert.read(folder)
+    assert config == before[0]
+    np.testing.assert_array_equal(params["vision"]["projection"], before[1]["vision"]["projection"])
+
+
+def test_positions_for_another_size_than_the_configuration_says_are_asked_about(folder):
+    """transformers does not load such a folder."""
+    fields = json.loads((folder / "config.json").read_text())
+    fields["vision_config"]["image_size"] = 48
+    (folder / "config.json").write_text(json.dumps(fields))
+    passed = {"preprocess": "openai-bicubic-shortest"}
+    with pytest.raises(
+        CheckpointError, match=r"config.json says images of \[48, 48\] .* for \[32, 32\]; pass image_size=32"
+    ):
+        convert.read(folder, **passed)
+    assert convert.read(folder, **passed, image_size=32)[0].vision.grid == (4, 4)
+    assert convert.read(folder, **passed, image_size=48)[0].vision.grid == (6, 6)
