@@ -12,6 +12,7 @@ from PIL import Image
 import jaxclip
 import jaxclip.clip
 from jaxclip.data.scenes import FACTORS, scene
+from jaxclip.report.neighbours import print_neighbours
 
 HEADS = [(5, 2), (2, 1)]
 K = 6
@@ -58,7 +59,12 @@ def test_nearest_are_nearest_by_cosine(run, given):
         assert entry["n_common"] == len(both[0] & both[1])
 
 
-def test_neighbours_have_their_names_and_labels(given):
+def test_neighbours_have_their_names_and_labels(given, capsys):
+    assert [(entry["query"], entry["name"]) for entry in given["queries"]] == [
+        ("7", "test/000007"), ("test/000004", "test/000004")
+    ]  # fmt: skip
+    print_neighbours(given, most=2)
+    assert "Nearest to test/000007 by cosine similarity" in capsys.readouterr().err
     for row in given["queries"][0]["by_heads"]:
         drawn = scene(0, "test", row["index"])["labels"]
         assert row["name"] == f"test/{row['index']:06d}"

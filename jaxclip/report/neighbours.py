@@ -40,12 +40,13 @@ def query_entry(
     """One query.
 
     Returns:
-      `query` (as it was given), `index` (among the run's images, None for a file), `by_heads` and `by_embedding` (see
-      `neighbour_rows`) and `n_common`, how many images both found.
+      `query` (as it was given), `name` (of the run's image, or the query), `index` (None for a file), `by_heads` and
+      `by_embedding` (see `neighbour_rows`) and `n_common`, how many images both found.
     """
     rows = {way: neighbour_rows(run, found, 0) for way, found in zip(WAYS, (by_heads, by_embedding), strict=True)}
     common = set.intersection(*({row["index"] for row in found} for found in rows.values()))
-    return {"query": query, "index": place, **rows, "n_common": len(common)}
+    name = query if place is None else run.names[place]
+    return {"query": query, "name": name, "index": place, **rows, "n_common": len(common)}
 
 
 def precision_entry(
@@ -120,7 +121,7 @@ def neighbours_figure(result: dict[str, Any], query: int, shown: Mapping[int, Im
     axis = left.subplots()
     axis.imshow(asked)
     axis.set(xticks=[], yticks=[])
-    axis.set_title(_wrapped(entry["query"], 18), fontsize=9)
+    axis.set_title(_wrapped(entry["name"], 18), fontsize=9)
     words = result["property"] or "chosen heads"
     titles = (f"by {words}: heads {', '.join(result['heads'])}", "by the whole embedding")
     for part, way, title in zip(right.subfigures(2, 1), WAYS, titles, strict=True):
@@ -168,7 +169,9 @@ def print_neighbours(result: dict[str, Any], most: int = 5) -> None:
             for place, pair in enumerate(pairs, 1)
         }
         columns = ("", f"by heads {', '.join(result['heads'])}", "by the whole embedding")
-        print_numbers(f"Nearest to {entry['query']}; {entry['n_common']} of {result['k']} in both", rows, columns)
+        some = f", the first {len(pairs)} here" if len(pairs) < result["k"] else ""
+        title = f"Nearest to {entry['name']} by cosine similarity; {entry['n_common']} of {result['k']} in both{some}"
+        print_numbers(title, rows, columns)
 
 
 def print_precision(result: dict[str, Any]) -> None:

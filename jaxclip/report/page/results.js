@@ -40,11 +40,11 @@ const KINDS = {
   Retrieval: {
     fits: (found) => Array.isArray(found.queries),
     sentence: (found) => `Nearest of ${amount(found.n_images)} images by ${found.property ? `the heads that hold ${cellOf(found.property)}` : "chosen heads"} (${told(found.heads)}), beside the nearest by the whole embedding.`,
-    facts: (found) => list(found.queries).filter(isRecord).slice(0, 4).map((one) => [`Query ${cellOf(one.query)}`, `${cellOf(one.n_common)} of ${cellOf(found.k)} in both`]),
+    facts: (found) => list(found.queries).filter(isRecord).slice(0, 4).map((one) => [`Query ${cellOf(one.name ?? one.query)}`, `${cellOf(one.n_common)} of ${cellOf(found.k)} in both`]),
     table: (found) => [
       items(found.precision).length ? table(`Precision at ${cellOf(found.k)}: of the nearest, how many share the query’s value`, [{name: "Property"}, {name: "Heads"}, {name: "By heads", number: true}, {name: "Whole embedding", number: true}, {name: "Chance", number: true}],
         items(found.precision).map(([name, one]) => [worded(name), told(one.heads), rate(one.by_heads), rate(one.by_embedding), rate(one.chance)]), "") : null,
-      list(found.queries).filter(isRecord).slice(0, 4).map((one) => table(`Nearest to ${cellOf(one.query)}`, [{name: "Place"}, {name: "By heads"}, {name: "Whole embedding"}],
+      list(found.queries).filter(isRecord).slice(0, 4).map((one) => table(`Nearest to ${cellOf(one.name ?? one.query)}, by cosine similarity`, [{name: "Place"}, {name: "By heads"}, {name: "Whole embedding"}],
         list(one.by_heads).slice(0, 5).map((near, i) => [String(i + 1), neighbour(near), neighbour(list(one.by_embedding)[i])]), ""))],
   },
   Segmentation: {
