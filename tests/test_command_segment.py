@@ -61,6 +61,7 @@ def test_the_papers_way(folder, data, tmp_path, capsys):
     assert run(*arguments, "--json") == 0
     captured = capsys.readouterr()
     assert "mean IoU" in captured.err
+    assert f"pictures.png and 3 masks in {out / 'masks'}\n" in captured.err
     found = json.loads((out / "results.json").read_text())
     assert json.loads(captured.out) == found
     clip = jaxclip.load(folder)
@@ -87,6 +88,7 @@ def test_the_papers_way(folder, data, tmp_path, capsys):
     differ = read_mask(tmp_path / "window" / "masks" / "p2.png") != np.asarray(expected.labels[2])
     assert differ.mean() < 0.005  # a pixel at the threshold may fall to either side
     assert json.loads((tmp_path / "window" / "results.json").read_text())["metrics"] is None
+    assert "the data has no masks" in capsys.readouterr().err
 
 
 def test_several_classes_by_windows_and_the_datas_classes_in_another_order(folder, data, tmp_path):

@@ -95,5 +95,7 @@ class Segment:
             metrics=self.metrics, formats=self.format,
         )  # fmt: skip
         write_json(self.out / "results.json", result)
-        say(f"wrote {self.out / 'results.json'} and {result['n_images']} masks")
+        files = ", ".join([str(self.out / "results.json"), *result["files"]])
+        unmeasured = "" if result["metrics"] or not self.metrics else "; the data has no masks to measure them by"
+        say(f"wrote {files} and {result['n_images']} masks in {self.out / 'masks'}{unmeasured}")
         return result
