@@ -9,7 +9,6 @@ import shlex
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
@@ -48,28 +47,20 @@ def named(pages):
 def place(tmp_path_factory):
     """A folder with what the pages speak of: a picture and a run."""
     folder = tmp_path_factory.mktemp("docs")
-    Image.fromarray(scene(0, "test", 1)["image"]).save(folder / "dog.jpg")
+    for name in ("dog.jpg", "photo.jpg"):
+        Image.fromarray(scene(0, "test", 1)["image"]).save(folder / name)
     clip = jaxclip.load("scenes")
     run_pass(clip, open_data("scenes", split="test", limit=40), folder / "run", PassOptions(batch=20, bank=True))
     return folder
 
 
-@pytest.fixture
-def known(place, monkeypatch):
-    """What a block may take as given."""
-    monkeypatch.chdir(place)
-    clip = jaxclip.load("scenes")
-    picture = Image.open(place / "dog.jpg")
-    texts = np.asarray(clip.encode_text(clip.tokenize(["a star", "grass", "something red"]), normalize=True))
-    given = {"jaxclip": jaxclip, "clip": clip, "picture": picture, "images": clip.preprocess([picture])}
-    return given | {"texts": texts}
-
-
 @pytest.mark.parametrize("page", named(page for page in PAGES if python(page)))
-def test_python_on_a_page_runs_from_top_to_bottom_and_prints_what_is_shown(page, known):
+def test_python_on_a_page_runs_from_top_to_bottom_and_prints_what_is_shown(page, place, monkeypatch):
+    monkeypatch.chdir(place)
+    names = {}  # a page defines all that it uses: who pastes it has nothing else
     for block, shown in python(page):
         with contextlib.redirect_stdout(io.StringIO()) as printed:
-            exec(compile(block.replace('"ViT-L-14/openai"', '"scenes"'), str(page), "exec"), known)
+            exec(compile(block.replace('"ViT-L-14/openai"', '"scenes"'), str(page), "exec"), names)
         if shown is not None:
             assert printed.getvalue() == shown
 
@@ -90,7 +81,8 @@ def test_commands_on_a_page_have_the_arguments_they_show(page):
         parse(arguments[0], COMMANDS[arguments[0]], arguments[1:])
 
 
-def test_the_tour_runs(known, capsys):
+def test_the_tour_runs(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
     tour = ROOT / "docs" / "tour.py"
     exec(compile(tour.read_text(), str(tour), "exec"), {"__name__": "tour"})
     assert "largest error" in capsys.readouterr().out
