@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from pathlib import Path
+from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
 from typing import Any, get_args
 
@@ -23,6 +24,7 @@ from jaxclip.nonfinite import check_images
 SUM_TOLERANCE = 1e-6
 EMBEDDING_TOLERANCE = 1e-5
 CONTRIBUTION_TOLERANCE = 1e-6
+OPENCLIP_CONFIG = "open_clip_config.json"
 
 
 @dataclass(frozen=True)
@@ -101,26 +103,36 @@ def _error(ours: Any, theirs: Any, embedding: Any) -> float:
 
 def _open_clip_model(clip: Clip, source: str | Path, scratch: Path) -> tuple[Any, str]:
     open_clip = import_module("open_clip")
-    if (Path(source) / "open_clip_config.json").is_file():
-        return open_clip.create_model(f"local-dir:{source}"), "open_clip's own loading"
+    theirs = "open_clip's own loading"
+    if (Path(source) / OPENCLIP_CONFIG).is_file() and (model := _loaded(open_clip, f"local-dir:{source}")):
+        return model, theirs
     name, _, tag = str(source).partition("/")
     if tag and not Path(source).exists() and tag in open_clip.list_pretrained_tags_by_model(name):
         # By itself open_clip takes the activation of the plain name, and for tags of quick_gelu only warns.
         quick = clip.config.vision.activation == "quick_gelu"
-        model = open_clip.create_model(name, pretrained=tag, force_quick_gelu=quick)
-        return model, "open_clip's own loading" + (", told quick_gelu" if quick else "")
+        if model := _loaded(open_clip, name, pretrained=tag, force_quick_gelu=quick):
+            return model, theirs + (", told quick_gelu" if quick else "")
     from jaxclip.convert import export_openclip  # pyright: ignore[reportMissingImports]
     from jaxclip.convert.hub import parse_repository  # pyright: ignore[reportMissingImports]
 
     hub = str(source).startswith("hf-hub:")
     repository = parse_repository(str(source).removeprefix("hf-hub:")) if hub else None
-    if repository is not None and repository.revision is None and repository.cached("open_clip_config.json"):
-        return open_clip.create_model(str(source)), "open_clip's own loading"
+    described = repository is not None and repository.revision is None and repository.cached(OPENCLIP_CONFIG)
+    if described and (model := _loaded(open_clip, str(source))):
+        return model, theirs
     params: dict[str, Any] = {"vision": _arrays(clip.vision), "logit_scale": np.asarray(clip.logit_scale)}
     if clip.text is not None:
         params["text"] = _arrays(clip.text)
     export_openclip(params, clip.config, scratch / "model")
     return open_clip.create_model(f"local-dir:{scratch / 'model'}"), "weights exported to open_clip"
+
+
+def _loaded(open_clip: Any, name: str, **options: Any) -> Any:
+    """open_clip's own model, None where it does not take the file: another name, wrapped weights, no network."""
+    try:  # without `require_pretrained` it makes a random model where it finds no weights
+        return open_clip.create_model(name, require_pretrained=True, **options)
+    except (RuntimeError, UnpicklingError):
+        return None
 
 
 def _arrays(module: nnx.Module) -> dict[str, Any]:
