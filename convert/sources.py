@@ -195,6 +195,11 @@ def _source(label: str, files: tuple[Path, ...], home: Files | None, key: str | 
     tensors, place = clip_weights(tables, key, label)
     layout = detect_layout(set(tensors))
     if layout is None:
+        if {"class_embedding", "conv1.weight"} <= set(tensors):
+            raise CheckpointError(
+                f"{label} holds an image tower alone: put it into the model that it comes from, which has both, and save "
+                f"that: model.visual.load_state_dict(...), torch.save(model.state_dict(), 'weights.pt')."
+            )
         some = ", ".join(name[:100] for name in sorted(tensors)[:3]) or "no tensor at all"
         raise CheckpointError(
             f"{label} holds {some}: neither OpenCLIP's names (visual.class_embedding, ...) nor Hugging Face's "

@@ -131,14 +131,23 @@ class Arguments:
     """Somebody's own class."""
 
 
+class Config(dict):
+    """A table of one's own, as configuration libraries have them."""
+
+
+class Names(list):
+    pass
+
+
 def test_what_a_training_run_keeps_beside_its_weights_is_no_obstacle(saved, model):
     import torch
 
     state, mine = model.state_dict(), Arguments()
     mine.lr = 1e-3
     beside = {
-        "args": argparse.Namespace(lr=1e-3, out=pathlib.Path("runs")), "mine": [mine], "kind": {Arguments: {"best": 1}},
-        "best": np.float32(0.3), "scores": np.zeros((2, 3)), "scheduler": {"milestones": collections.Counter([3])},
+        "args": argparse.Namespace(lr=1e-3, out=pathlib.Path("runs")), "mine": [mine, Names("ab")],
+        "config": Config(a=Config(b=1)), "kind": {Arguments: {"best": 1}}, "best": np.float32(0.3), "version": torch.__version__,
+        "scores": np.zeros((2, 3)), "scheduler": {"milestones": collections.Counter([3])},
         "optimizer_state": {"state": {0: {"exp_avg": torch.zeros(2, 2)}}}, "rng_state": torch.get_rng_state(),
     }  # fmt: skip
     same(saved({"model": state, **beside}), saved(state))
@@ -150,6 +159,11 @@ def test_a_model_that_was_pickled_whole_says_how_to_save_its_weights(saved, mode
         saved(model)
     with pytest.raises(CheckpointError, match=r"save one with torch.save\(model.state_dict\(\), path\)"):
         saved({"model": model})
+
+
+def test_an_image_tower_alone_says_where_to_put_it(saved, model):
+    with pytest.raises(CheckpointError, match=r"image tower alone: .* model.visual.load_state_dict\(...\), torch.save"):
+        saved(model.visual.state_dict())
 
 
 def test_an_object_of_an_unknown_class_is_empty_and_a_call_of_one_ends_the_reading(tmp_path):
