@@ -115,11 +115,23 @@ def test_all_texts_over_the_whole_picture(folder, picture, tmp_path, capsys):
     assert np.ptp(pixels[:, 25:65], axis=-1).any()
 
 
-def test_one_text_and_no_head_named(folder, picture, tmp_path):
+def test_one_text_and_no_head_named(folder, picture, tmp_path, capsys):
     assert run("heatmap", folder, picture, "a dog", "--out", tmp_path / "out") == 0
+    assert "tokens" not in capsys.readouterr().err
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert found["heads"] == "all"
     assert found["files"] == ["heatmap.png", "overlay_0_0.png"]
+
+
+@pytest.mark.parametrize("command", [("heatmap",), ("decompose", "--texts")])
+def test_texts_that_the_model_reads_only_the_beginning_of_are_named(folder, picture, tmp_path, capsys, command):
+    n = jaxclip.load(folder).config.text.context
+    fits, longer = " ".join(["dog"] * (n - 2)), " ".join(["cat"] * (n - 1))  # begin and end are tokens too
+    arguments = (command[0], folder, picture, *command[1:], fits, longer)
+    assert run(*arguments, "--out", tmp_path / "out") == 0
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "tokens" in line]
+    assert line.startswith("'cat cat")
+    assert f"longer than the {n} tokens" in line
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ class Heatmap:
         with stages("heatmap") as at:
             at("starting")
             import jaxclip
-            from jaxclip.commands.inputs import model_config
+            from jaxclip.commands.inputs import model_config, say_cut
             from jaxclip.report.heatmap import check_panels, heatmap_picture
             from jaxclip.report.tables import print_numbers
 
@@ -71,6 +71,7 @@ class Heatmap:
                 clip, image, self.texts, self.out, heads=self.heads, each=self.each, relative=self.relative,
                 formats=self.format, apply_exif=self.apply_exif or None,
             )  # fmt: skip
+        say_cut(clip, self.texts)
         shown = {
             text: [f"{found[part]:+.4f}" for part in ("similarity", "heads")] for text, found in result["texts"].items()
         }

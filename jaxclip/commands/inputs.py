@@ -4,7 +4,7 @@ import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from jaxclip.commands.common import resolve
+from jaxclip.commands.common import resolve, say
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,6 +40,16 @@ def model_config(
     if heads:
         chosen_heads(heads, found.config.vision.n_layers, found.config.vision.n_heads)
     return found.config
+
+
+def say_cut(clip: "Clip", texts: "Sequence[str]") -> None:
+    """Tell of texts that are longer than the model reads: the tokenizer cuts them without a word."""
+    rows = clip.tokenize(texts)
+    n = rows.shape[1]
+    for text, row, other in zip(texts, rows, clip.tokenizer(texts, n + 1), strict=True):
+        # What fits stands in a longer row as it is, before or behind one more token of padding.
+        if (row != other[:-1]).any() and (row != other[1:]).any():
+            say(f"{text[:40]!r}..: longer than the {n} tokens that {clip.config.name} reads; the rest is left out.")
 
 
 def check_model(run: "Run", source: str | None = None, *, texts: bool = True) -> None:

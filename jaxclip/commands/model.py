@@ -150,7 +150,7 @@ class Decompose:
         with stages("decompose") as at:
             at("starting")
             import jaxclip
-            from jaxclip.commands.inputs import model_config
+            from jaxclip.commands.inputs import model_config, say_cut
             from jaxclip.report.decomposition import decompose_pictures, print_decomposition
 
             model_config(self.model)
@@ -162,6 +162,7 @@ class Decompose:
                 clip, images, self.texts, self.out, relative=self.relative, formats=self.format,
                 apply_exif=self.apply_exif or None,
             )  # fmt: skip
+        say_cut(clip, self.texts)
         print_decomposition(result)
         say(f"wrote {self.out / 'results.json'} and {2 * len(self.images) * len(self.format)} figures")
         return result
