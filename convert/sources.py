@@ -197,8 +197,8 @@ def _source(label: str, files: tuple[Path, ...], home: Files | None, key: str | 
     if layout is None:
         if {"class_embedding", "conv1.weight"} <= set(tensors):
             raise CheckpointError(
-                f"{label} holds an image tower alone: put it into the model that it comes from, which has both, and save "
-                f"that: model.visual.load_state_dict(...), torch.save(model.state_dict(), 'weights.pt')."
+                f"{label} holds an image tower alone: put it into the model that it comes from, which has both, and "
+                f"save that: model.visual.load_state_dict(...), torch.save(model.state_dict(), 'weights.pt')."
             )
         some = ", ".join(name[:100] for name in sorted(tensors)[:3]) or "no tensor at all"
         raise CheckpointError(

@@ -146,8 +146,8 @@ def test_what_a_training_run_keeps_beside_its_weights_is_no_obstacle(saved, mode
     mine.lr = 1e-3
     beside = {
         "args": argparse.Namespace(lr=1e-3, out=pathlib.Path("runs")), "mine": [mine, Names("ab")],
-        "config": Config(a=Config(b=1)), "kind": {Arguments: {"best": 1}}, "best": np.float32(0.3), "version": torch.__version__,
-        "scores": np.zeros((2, 3)), "scheduler": {"milestones": collections.Counter([3])},
+        "config": Config(a=Config(b=1)), "kind": {Arguments: {"best": 1}}, "best": np.float32(0.3),
+        "version": torch.__version__, "scores": np.zeros((2, 3)), "scheduler": {"milestones": collections.Counter([3])},
         "optimizer_state": {"state": {0: {"exp_avg": torch.zeros(2, 2)}}}, "rng_state": torch.get_rng_state(),
     }  # fmt: skip
     same(saved({"model": state, **beside}), saved(state))
