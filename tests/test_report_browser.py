@@ -227,6 +227,22 @@ def test_two_runs_stand_side_by_side(show, report):
     tab.wait_for_function("location.hash.startsWith('#/1/')")
 
 
+@pytest.mark.parametrize(("width", "worded"), [(390, False), (1280, True)])
+def test_numbers_of_twelve_heads_are_whole_or_left_to_the_colour(show, report, width, worded):
+    twelve = report | {"heads": 12, "pages": [row * 3 for row in report["pages"]]}
+    twelve |= {"variance": report["variance"] | {"heads": [row * 3 for row in report["variance"]["heads"]]}}
+    twelve |= {"questions": [one | {"heads": [row * 3 for row in one["heads"]]} for one in report["questions"]]}
+    tab = show(page([twelve | {"images": [one | {"page": None} for one in report["images"]]}]))
+    tab.set_viewport_size({"width": width, "height": 800})
+    for name in ("Variance", "Direct effect"):
+        tab.get_by_role("radio", name=name).check()
+        cells = tab.evaluate(
+            "[...document.querySelectorAll('.grid [data-at]')]"
+            ".map(x => [x.scrollWidth <= x.clientWidth, parseFloat(getComputedStyle(x).fontSize) > 0])"
+        )
+        assert cells == [[True, worded]] * 72
+
+
 def test_on_paper_there_is_the_page_and_nothing_to_press(tab):
     tab.get_by_role("button", name="Switch to dark colours").click()
     go(tab, "head/1/2")

@@ -97,6 +97,9 @@ function placed(map, rows, columns) {
 
 const describe = (image) => [image.name, ...Object.entries(image.labels).map(([kind, name]) => `${kind} ${name}`)].join(", ");
 
+/* Cells of more than 12 columns hold no words, those of more than 6 only where there is room for them. */
+const gridOf = (columns) => (columns > 12 ? "grid fine" : columns > 6 ? "grid many" : "grid");
+
 /* Layers by heads; `cell(layer, head)` gives {colour, text, label}, `mlp(layer)` the same or nothing. */
 function grid(run, where, caption, cell, mlp, choose) {
   const fine = run.heads > 12, paint = (found) => ({background: css(found.colour), color: inkOn(found.colour)});
@@ -112,7 +115,7 @@ function grid(run, where, caption, cell, mlp, choose) {
     return [h("td", {class: "gap"}), h("td", null, h("span", {class: "cell", style: paint(found), title: found.label}, h("span", {class: "visually-hidden"}, found.label), h("span", {"aria-hidden": "true"}, fine ? "" : found.text)))];
   };
   const heads = Array.from({length: run.heads}, (_, i) => i), layers = Array.from({length: run.layers}, (_, i) => i);
-  const table = h("table", {class: fine ? "grid fine" : "grid"},
+  const table = h("table", {class: gridOf(run.heads)},
     h("caption", {class: "visually-hidden"}, caption),
     h("colgroup", null, h("col", {class: "names"})),
     h("thead", null, h("tr", null, h("td", {class: "note"}, fine ? "" : "layer"), heads.map((head) => h("th", {scope: "col"}, h("span", {class: fine ? "visually-hidden" : "wordy"}, "head "), String(head))), mlp && [h("td", {class: "gap"}), h("th", {scope: "col"}, "MLP")])),
@@ -128,7 +131,7 @@ function grid(run, where, caption, cell, mlp, choose) {
     next.tabIndex = 0;
     next.focus();
   });
-  return h("div", {class: "scroll"}, table);
+  return h("div", {class: "scroll cells"}, table);
 }
 
 /* One of several, as radio buttons. */

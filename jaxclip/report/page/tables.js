@@ -25,7 +25,7 @@ function records(rows, first = null, names_ = []) {
 
 function matrix(rows, key) {
   const all = rows.flat().filter((x) => x !== null), limit = largest(all), both = all.some((x) => x < 0), least = both ? 0 : Math.min(...all);
-  return h("div", {class: "scroll"}, h("table", {class: rows[0].length > 12 ? "grid fine" : "grid"}, h("caption", {class: "visually-hidden"}, worded(key)), h("colgroup", null, h("col", {class: "names"})), h("tbody", null, rows.map((row, i) => h("tr", null, h("th", {scope: "row"}, String(i)), row.map((x) => {
+  return h("div", {class: "scroll cells"}, h("table", {class: gridOf(rows[0].length)}, h("caption", {class: "visually-hidden"}, worded(key)), h("colgroup", null, h("col", {class: "names"})), h("tbody", null, rows.map((row, i) => h("tr", null, h("th", {scope: "row"}, String(i)), row.map((x) => {
     const colour = both ? diverging(x / limit) : sequential((x - least) / (limit - least || 1));
     return h("td", null, h("span", {class: "cell", style: {background: css(colour), color: inkOn(colour)}, title: cellOf(x, key)}, row.length > 12 ? "" : cellOf(x, key)));
   }))))));
