@@ -13,7 +13,7 @@ from PIL import Image
 import jaxclip
 from jaxclip.data.scenes import FACTORS
 from jaxclip.debias import group_means
-from jaxclip.report.rankings import print_debias
+from jaxclip.report.rankings import curve_figure, print_debias
 from jaxclip.sweeps import ablation_means
 
 STEPS = 4
@@ -160,6 +160,15 @@ def test_what_is_printed_shows_chosen_heads_wherever_they_stand_and_how_many_ima
     group, found = next(iter(given["before"]["groups"].items()))
     (row,) = [line for line in lines if line[0] == group]
     assert row[1:3] == [str(found["n_images"]), f"{found['accuracy']:.1%}"]
+
+
+def test_chosen_heads_have_marks_of_their_own_beside_the_curve_of_the_ranking(given):
+    points = {}
+    for ranking in ([], [{"head": "5.0"}]):
+        (axis,) = curve_figure(given | {"ranking": ranking}).axes
+        marks = [line for line in axis.lines if line.get_marker() == "D"]
+        points[bool(ranking)] = {(*line.get_xdata(), *line.get_ydata()) for line in marks}
+    assert points == {False: set(), True: {(2, given["after"][what]) for what in ("worst_group", "overall")}}
 
 
 def test_means_of_a_run_without_a_bank_are_over_all_its_images(run, held_out, tmp_path):

@@ -168,11 +168,14 @@ def curve_figure(result: dict[str, Any]) -> Figure:
     n, random = len(result["heads"]), result["random"]
     for what, colour in (("worst_group", BLUE), ("overall", GREEN)):
         axis.plot(result["curve"][what], ".-", color=colour, label=what.replace("_", " "))
+        if result["ranking"] and not result["proposed"]:  # the curve follows the ranking, which they do not
+            axis.plot([n], [result["after"][what]], "D", color=colour, label=f"{what.replace('_', ' ')}, chosen heads")
         axis.errorbar([n], [random[what]["mean"]], yerr=[random[what]["std"]], fmt="s", color=colour, capsize=3,
                       markerfacecolor="white", label=f"{what.replace('_', ' ')}, {n} random late heads")  # fmt: skip
     axis.axvline(n, color=GREY, linewidth=1)
     axis.axhline(result["chance"], color="black", linewidth=1, linestyle="-.", label="chance")
-    axis.set(xlabel="heads ablated, best first", ylabel="zero-shot accuracy", ylim=(0, 1.02), title=result["label"])
+    order = "best first" if result["ranking"] else "in the order given"
+    axis.set(xlabel=f"heads ablated, {order}", ylabel="zero-shot accuracy", ylim=(0, 1.02), title=result["label"])
     axis.legend(fontsize=8)
     return figure
 
