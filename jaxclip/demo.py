@@ -147,4 +147,5 @@ def _print(factors: dict[str, Any]) -> None:
             best,
         )
     columns = ("factor", "zero-shot", "chance", "attention, by layer", "all MLPs", "strongest heads (layer.head)")
-    print_numbers("Held-out scenes, and mean direct effects on the right class", rows, columns)
+    unit = "cosine similarity minus the mean of a factor's classes"
+    print_numbers(f"Held-out scenes, and mean direct effects on the right class ({unit})", rows, columns)
