@@ -19,7 +19,8 @@ ABLATION = {
 PART = {"worst_group": 0.6, "overall": 0.8, "groups": {"duck_on_water": {"accuracy": 0.6}, "b": {"accuracy": 0.9}}}
 SPREAD = {"mean": 0.5, "std": 0.1}
 DEBIASED = {
-    "label": "bird", "property": "background", "chance": 0.5, "heads": ["1.0"], "before": PART, "after": PART,
+    "label": "bird", "property": "background", "chance": 0.5, "heads": ["1.0"], "proposed": False,
+    "before": PART, "after": PART,
     "random": {"groups": {"duck_on_water": 0.5, "b": 0.6}, "worst_group": SPREAD, "overall": SPREAD, "draws": [1, 2]},
     "ranking": [{"head": "1.0", "basis": 0.9, "variance": 0.7, "score": 0.8}],
     "curve": {"worst_group": [0.6, 0.7], "overall": [0.8, 0.75]},
