@@ -4,14 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from jaxclip.strict_json import parse_json
+from jaxclip.strict_json import read_object
 
 from .images import HF_KEYS
 from .tensors import CheckpointError
 
 OPENCLIP_CONFIG, HF_CONFIG, HF_ADAPTER = "open_clip_config.json", "config.json", "adapter_config.json"
 HF_PREPROCESSOR, HF_PROCESSOR = "preprocessor_config.json", "processor_config.json"  # on its own, or within the other
-MAX_JSON = 16 * 2**20
 
 
 @runtime_checkable
@@ -78,12 +77,7 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
       CheckpointError: the file is huge, not JSON or not an object.
     """
-    if path.stat().st_size > MAX_JSON:
-        raise CheckpointError(f"{path.name} is {path.stat().st_size} bytes; expected a short description of a model.")
     try:
-        fields = parse_json(path.read_bytes())
+        return read_object(path, "download it again")
     except ValueError as error:
-        raise CheckpointError(f"{path.name} is not JSON ({error!s:.200}); download it again.") from error
-    if not isinstance(fields, dict):
-        raise CheckpointError(f"{path.name} must hold a JSON object; got {type(fields).__name__}.")
-    return fields
+        raise CheckpointError(str(error)) from error

@@ -90,13 +90,8 @@ def settle(source: Source, wishes: Wishes) -> Settled:
         towers = replace(towers, vision=replace(base, image_size=size))
         preprocess = replace(preprocess, size=size)
         choices["image_size"] = {"value": list(size), "why": "passed as image_size"}
-    elif (n := _stored_tokens(source)) and base.n_tokens > MOST_GROWTH * n:
-        raise CheckpointError(
-            f"{why} says images of {list(base.image_size)} pixels, {base.n_tokens} tokens, and its positions are for "
-            f"{n}; pass image_size={list(base.image_size)} if that is meant."
-        )
-    elif source.tag is None and source.openclip is None:  # OpenCLIP's own format says that positions are resized
-        _check_grid(source, base, why)
+    else:
+        _check_size(source, base, why)
     grid = base.grid if _stored_tokens(source) == base.n_tokens else None
     if grid != towers.vision.grid:
         choices["position_embedding"] = {
@@ -106,17 +101,33 @@ def settle(source: Source, wishes: Wishes) -> Settled:
     return Settled(towers.config(_architecture(source, wishes, tag), preprocess), text_cfg, grid, choices)
 
 
-def _check_grid(source: Source, said: VisionConfig, why: str) -> None:
-    """Weights must have positions for the size that is said of them, or somebody must say which of the two is meant."""
-    trained = grid_of(_stored_tokens(source) or 0)
+def _check_size(source: Source, said: VisionConfig, why: str) -> None:
+    """Weights must have positions for the size that is said of them, or somebody must say which of the two is meant.
+
+    OpenCLIP's own format says that positions are resized, and they are, within bounds.
+    """
+    n = _stored_tokens(source) or said.n_tokens
+    if said.n_tokens > MOST_GROWTH * n:
+        raise CheckpointError(
+            f"{why} says images of {list(said.image_size)} pixels, {said.n_tokens} tokens, and its positions are for "
+            f"{n}; pass image_size={_as_passed(said.image_size)} if that is meant."
+        )
     patches = [tensor.shape[2:] for name in PATCHES if (tensor := source.tensors.get(name)) is not None]
-    if trained is None or trained == said.grid or patches != [said.patch_size]:
+    resizes = source.tag is not None or source.openclip is not None
+    trained = grid_of(n)
+    if resizes or trained is None or trained == said.grid or patches != [said.patch_size]:
         return
-    own = [n * patch for n, patch in zip(trained, said.patch_size, strict=True)]
+    own = trained[0] * said.patch_size[0], trained[1] * said.patch_size[1]
     raise CheckpointError(
-        f"{why} says images of {list(said.image_size)} pixels, and {source.label} has positions for {own}; pass "
-        f"image_size={own[0]} to run it as it was trained, or image_size={said.image_size[0]} to resize its positions."
+        f"{why} says images of {list(said.image_size)} pixels, and {source.label} has positions for {list(own)}; pass "
+        f"image_size={_as_passed(own)} to run it as it was trained, or image_size={_as_passed(said.image_size)} to "
+        f"resize its positions."
     )
+
+
+def _as_passed(size: tuple[int, int]) -> int | tuple[int, int]:
+    """Height and width in the shortest way that `image_size` takes."""
+    return size[0] if size[0] == size[1] else size
 
 
 def _tag(source: Source, wishes: Wishes) -> Tag | None:

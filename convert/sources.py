@@ -193,32 +193,40 @@ def _source(label: str, files: tuple[Path, ...], home: Files | None, key: str | 
             tables.setdefault(place, {}).update(table)
         scripted |= is_script
     tensors, place = clip_weights(tables, key, label)
-    layout = detect_layout(set(tensors))
-    if layout is None:
-        if {"class_embedding", "conv1.weight"} <= set(tensors):
-            raise CheckpointError(
-                f"{label} holds an image tower alone: put it into the model that it comes from, which has both, and "
-                f"save that: model.visual.load_state_dict(...), torch.save(model.state_dict(), 'weights.pt')."
-            )
-        some = ", ".join(name[:100] for name in sorted(tensors)[:3]) or "no tensor at all"
-        raise CheckpointError(
-            f"{label} holds {some}: neither OpenCLIP's names (visual.class_embedding, ...) nor Hugging Face's "
-            f"(vision_model.embeddings.class_embedding, ...). Only whole CLIPs with a native ViT tower can be read."
-        )
-    if layout == "huggingface" and not any(name.startswith("text_model.") for name in tensors):
-        parts = [
-            part for part in ("vision_model", "visual_projection") if any(name.startswith(part) for name in tensors)
-        ]
-        steps = ", ".join(f"clip.{part}.load_state_dict(tower.{part}.state_dict())" for part in parts)
-        raise CheckpointError(
-            f"{label} holds an image tower without its text tower; put it into the CLIPModel that it comes from, which "
-            f"has both: {steps}, clip.save_pretrained(FOLDER)."
-        )
+    layout = _layout(set(tensors), label)
     if scripted and layout == "openclip":
         raise CheckpointError(
             f"{label} is a TorchScript archive, but not of OpenAI's CLIP; save its state dict instead."
         )
     return Source(label, tensors, layout, files, home, place, **known)
+
+
+def _layout(names: set[str], label: str) -> Layout:
+    """The layout of a whole CLIP's names.
+
+    Raises:
+      CheckpointError: they are an image tower's alone, or no CLIP's.
+    """
+    layout = detect_layout(names)
+    if layout is None and {"class_embedding", "conv1.weight"} <= names:
+        raise CheckpointError(
+            f"{label} holds an image tower alone: put it into the model that it comes from, which has both, and "
+            f"save that: model.visual.load_state_dict(...), torch.save(model.state_dict(), 'weights.pt')."
+        )
+    if layout is None:
+        some = ", ".join(name[:100] for name in sorted(names)[:3]) or "no tensor at all"
+        raise CheckpointError(
+            f"{label} holds {some}: neither OpenCLIP's names (visual.class_embedding, ...) nor Hugging Face's "
+            f"(vision_model.embeddings.class_embedding, ...). Only whole CLIPs with a native ViT tower can be read."
+        )
+    if layout == "huggingface" and not any(name.startswith("text_model.") for name in names):
+        parts = [part for part in ("vision_model", "visual_projection") if any(name.startswith(part) for name in names)]
+        steps = ", ".join(f"clip.{part}.load_state_dict(tower.{part}.state_dict())" for part in parts)
+        raise CheckpointError(
+            f"{label} holds an image tower without its text tower; put it into the CLIPModel that it comes from, which "
+            f"has both: {steps}, clip.save_pretrained(FOLDER)."
+        )
+    return layout
 
 
 def open_weights(path: Path) -> tuple[dict[str, State], bool]:

@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 from jaxclip.checksums import changed, checksums
-from jaxclip.strict_json import parse_json
+from jaxclip.strict_json import read_object
 
 MANIFEST = "manifest.json"
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -196,10 +196,4 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises:
       ValueError: the file is no JSON object.
     """
-    try:
-        fields = parse_json(path.read_bytes())
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); convert the checkpoint again.") from error
-    if not isinstance(fields, dict):
-        raise ValueError(f"{path} must hold a JSON object; convert the checkpoint again.")
-    return fields
+    return read_object(path, "convert the checkpoint again")

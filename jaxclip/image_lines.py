@@ -55,7 +55,7 @@ class ImageLines:
         """Write images.jsonl itself, in the data's order; its SHA-256."""
         self.sync()
         lines = (self.folder / LINES).read_bytes().splitlines(keepends=True)
-        text = b"".join(line for _, line in sorted((_parsed(line)["row"], line) for line in lines))
+        text = b"".join(sorted(lines, key=_row))
         with replaced(self.folder / IMAGES) as file:
             file.write(text)
         return hashlib.sha256(text).hexdigest()
@@ -88,6 +88,16 @@ def read_image_lines(
     if any(one["row"] == other["row"] for one, other in pairwise(lines)):
         raise ValueError("an image stands there twice")
     return lines
+
+
+def _row(line: bytes) -> int:
+    try:
+        row = _parsed(line)["row"]
+        if type(row) is int:
+            return row
+    except (ValueError, LookupError, TypeError):
+        pass
+    raise ValueError(f"{LINES} is damaged: a line of it is {line[:100]!r}; delete the run and make it again.")
 
 
 def _parsed(line: bytes) -> Any:

@@ -3,8 +3,10 @@
 import json
 import math
 import re
+from pathlib import Path
 from typing import Any
 
+MAX_FILE = 16 * 2**20  # bytes; descriptions of models and runs are a thousandth of that
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
@@ -25,6 +27,27 @@ def parse_json(text: str | bytes) -> Any:
             json.dumps(value, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
             raise ValueError("it holds half a character") from error
+    return value
+
+
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """The JSON object in a file.
+
+    Args:
+      path: of the file.
+      remedy: what to do where it is none, after a semicolon.
+
+    Raises:
+      ValueError: it is huge, no JSON, or no object.
+    """
+    if (size := path.stat().st_size) > MAX_FILE:
+        raise ValueError(f"{path} is {size} bytes, expected a short description; {remedy}.")
+    try:
+        value = parse_json(path.read_bytes())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error!s:.200}); {remedy}.") from error
+    if not isinstance(value, dict):
+        raise ValueError(f"{path} must hold a JSON object; got {type(value).__name__}; {remedy}.")
     return value
 
 

@@ -27,7 +27,7 @@ def write_weights(folder: Path, leaves: Mapping[str, Any]) -> None:
     """
     # Uncompressed: weights do not compress, and compressing holds a second copy of every array until it is written.
     handler = ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_zarr3=True, use_compression=False)
-    with raised_only(), ocp.Checkpointer(handler) as checkpointer:
+    with _raised_only(), ocp.Checkpointer(handler) as checkpointer:
         checkpointer.save(folder, args=ocp.args.PyTreeSave({path: _on_host(leaf) for path, leaf in leaves.items()}))
 
 
@@ -43,7 +43,7 @@ def read_weights(folder: Path, config: ClipConfig, shardings: Mapping[str, Any],
     Raises:
       ValueError: they are other parameters, more than the folder can hold, or not what was written.
     """
-    with raised_only(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
+    with _raised_only(), ocp.Checkpointer(ocp.PyTreeCheckpointHandler()) as checkpointer:
         with _explained(folder):
             metadata = checkpointer.metadata(folder).item_metadata
             if metadata is None:  # Orbax says why in its log only
@@ -96,7 +96,7 @@ def _explained(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def raised_only() -> Iterator[None]:
+def _raised_only() -> Iterator[None]:
     """Orbax logs an error of its threads that it raises as well; a moment later tensorstore and asyncio complain that
     nobody waits for the other threads any more."""
     loggers, hook = [logging.getLogger(name) for name in ("absl", "asyncio")], sys.unraisablehook

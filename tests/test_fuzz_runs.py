@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import jaxclip
 from jaxclip.checksums import sha256
+from jaxclip.image_lines import ImageLines
 from jaxclip.run_folder import fixed_checksums
 
 JSONS = ["run.json", "bank/zarr.json", "bank/readable/zarr.json", "bank/heads/zarr.json", "bank/labels/label/zarr.json"]
@@ -75,6 +76,15 @@ def test_any_value_in_the_list_of_images(folder, new, place):
     (changed / "images.jsonl").write_text("".join(json.dumps(line) + "\n" for line in other))
     vouched(changed)
     told(read_all, changed)
+
+
+@pytest.mark.parametrize("line", [b"[]", b"{}", b'{"row": "1"}', b"[" * 100_000, b"{"])
+def test_a_list_of_images_that_a_run_cannot_go_on_with(tmp_path, line):
+    lines = ImageLines(tmp_path, 0, None)
+    lines.add(line + b"\n")
+    with pytest.raises(ValueError, match=r"images\.part\.jsonl is damaged"):
+        lines.put_in_order()
+    lines.close()
 
 
 def test_a_state_that_unpacks_to_any_size(tmp_path):

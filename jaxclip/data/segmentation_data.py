@@ -17,7 +17,7 @@ from jaxclip.data.imagenet_segmentation import ImageNetSegmentation
 from jaxclip.data.mask_files import read_mask
 from jaxclip.data.masked import Masked, MaskedSource, checked
 from jaxclip.data.picture_files import PictureReader
-from jaxclip.data.tfds_source import PREPARED, TfdsSource
+from jaxclip.data.tfds_source import PREPARED, TfdsRecords
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
@@ -54,7 +54,7 @@ class MaskFolders:
         return checked(name, picture, None if mask is None else read_mask(mask))
 
 
-class TfdsMasks(TfdsSource):
+class TfdsMasks(TfdsRecords):
     """A tfds data set: masks are a feature of it, or lie in a folder under the pictures' names.
 
     tfds has Pascal VOC's pictures and class names (`voc/2012`) and not its masks: pass VOC's SegmentationClass folder.
@@ -67,7 +67,7 @@ class TfdsMasks(TfdsSource):
 
         super().__init__(data, split)
         self._pictures = PictureReader(apply_exif)
-        features = self._info.features
+        features = self.info.features
         labelled = [name for name, feature in features.items() if isinstance(feature, tfds.features.LabeledImage)]
         self._mask = next((name for name in (*labelled, *self.MASKS) if name in features), None)
         self._folder = None if masks is None else masks_below(masks)
@@ -76,12 +76,12 @@ class TfdsMasks(TfdsSource):
             raise ValueError(f"{data} does not name its pictures' files, so masks in a folder cannot be theirs.")
         self.class_names = self._class_names(features)
 
-    def __getitem__(self, index: int) -> Masked:  # type: ignore[override]
+    def __getitem__(self, index: int) -> Masked:
         record = self.record(index)
         name = f"{self.split}_{index:06d}"
         if self._file_name:
             name = record[self._file_name].decode(errors="replace")
-        picture, mask = self._pictures.read(io.BytesIO(record[self._image]), name), None
+        picture, mask = self._pictures.read(io.BytesIO(record[self.image]), name), None
         if self._folder is not None:
             if Path(name).stem not in self._folder:
                 raise ValueError(f"{name} has no mask of its name in the folder of masks.")
@@ -94,7 +94,7 @@ class TfdsMasks(TfdsSource):
         if self._mask is not None and self._folder is None:
             names = tuple(getattr(features[self._mask], "names", None) or ())
             return names[1:] or None
-        if self._info.name == "voc":
+        if self.info.name == "voc":
             return VOC_CLASSES
         inner = getattr(features["labels"], "feature", None) if "labels" in features else None
         return tuple(inner.names) if inner is not None and hasattr(inner, "names") else None

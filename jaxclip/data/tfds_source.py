@@ -24,8 +24,14 @@ NAME_FEATURES = ("file_name", "filename", "image_id", "id")
 PREPARED = "dataset_info.json"
 
 
-class TfdsSource:
-    """Images stay encoded until the loader decodes them, as for files. Every class label is a kind of label."""
+class TfdsRecords:
+    """A split of a data set, record by record, with images still encoded.
+
+    Attributes:
+      info: tfds's own description of it.
+      split: that is read.
+      image: the feature that is the image.
+    """
 
     kind = "tfds"
 
@@ -33,34 +39,23 @@ class TfdsSource:
         import tensorflow_datasets as tfds
 
         builder = _builder(tfds, data)
-        features = builder.info.features
+        self.info, features = builder.info, builder.info.features
         self.split = split or _only_split(builder)
-        self._image = _image_feature(tfds, features, data)
-        labels = [name for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
-        texts = [name for name, feature in features.items() if isinstance(feature, tfds.features.Text)]
-        self._name = next((name for name in NAME_FEATURES if name in texts), None)
-        self.label_names = {name: tuple(features[name].names) for name in labels}
+        self.image = _image_feature(tfds, features, data)
         images = [name for name, feature in features.items() if isinstance(feature, tfds.features.Image)]
         decoders = {name: tfds.decode.SkipDecoding() for name in images}
         try:
             self._records = builder.as_data_source(self.split, decoders=decoders)
-        except NotImplementedError as error:
+        except NotImplementedError as error:  # tfds's own, for a format that it reads with TensorFlow alone
             raise ValueError(
                 f"{data} is stored as {builder.info.file_format.value}, which needs TensorFlow to be read; prepare it "
                 f"with file_format='array_record'."
             ) from error
         except (ValueError, KeyError) as error:
             raise ValueError(f"{data} has no split {self.split!r}; it has {', '.join(builder.info.splits)}.") from error
-        self._info = builder.info
 
     def __len__(self) -> int:
         return len(self._records)
-
-    def __getitem__(self, index: int) -> Example:
-        record = self.record(index)
-        labels = {name: max(int(record[name]), UNLABELLED) for name in self.label_names}
-        name = record[self._name].decode(errors="replace") if self._name else f"{self.split}/{index}"
-        return Example(name, bytes(record[self._image]), labels)
 
     def record(self, index: int) -> Any:
         """What the data set holds of one image.
@@ -73,14 +68,34 @@ class TfdsSource:
         except IndexError:
             raise
         except Exception as error:  # the formats' readers raise whatever they meet
-            raise ValueError(f"record {index} of {self._info.data_dir} cannot be read ({error!s:.200}).") from error
+            raise ValueError(f"record {index} of {self.info.data_dir} cannot be read ({error!s:.200}).") from error
 
     def fingerprint(self) -> str:
         """Of the data set's own record of itself and of its files' sizes and times of change."""
-        folder = Path(self._info.data_dir)
+        folder = Path(self.info.data_dir)
         files = sorted(path for path in folder.iterdir() if path.is_file())
         stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-        return digest([self._info.full_name, self.split, len(self), stamps])
+        return digest([self.info.full_name, self.split, len(self), stamps])
+
+
+class TfdsSource(TfdsRecords):
+    """Images stay encoded until the loader decodes them, as for files. Every class label is a kind of label."""
+
+    def __init__(self, data: str, split: str | None = None):
+        import tensorflow_datasets as tfds
+
+        super().__init__(data, split)
+        features = self.info.features
+        labels = [name for name, feature in features.items() if isinstance(feature, tfds.features.ClassLabel)]
+        texts = [name for name, feature in features.items() if isinstance(feature, tfds.features.Text)]
+        self._name = next((name for name in NAME_FEATURES if name in texts), None)
+        self.label_names = {name: tuple(features[name].names) for name in labels}
+
+    def __getitem__(self, index: int) -> Example:
+        record = self.record(index)
+        labels = {name: max(int(record[name]), UNLABELLED) for name in self.label_names}
+        name = record[self._name].decode(errors="replace") if self._name else f"{self.split}/{index}"
+        return Example(name, bytes(record[self.image]), labels)
 
 
 def _builder(tfds: Any, data: str) -> Any:
