@@ -165,6 +165,7 @@ def test_any_damage_to_a_tokenizer_file(folder, damage):
 @pytest.mark.parametrize(("part", "field", "value", "message"), [
     *(("text", "projection", value, "must be one of linear, linear_bias, none") for value in (None, {}, "cubic")),
     ("preprocess", "size", [], "must be a height and a width"),
+    ("preprocess", "size", [48, 64], r"\(48, 64\) and vision image_size \(48, 32\)"),
     ("vision", "patch_size", [1, 2, 3], "must be a height and a width"),
 ])  # fmt: skip
 def test_what_a_config_cannot_say(tmp_path, unchecked, part, field, value, message):
