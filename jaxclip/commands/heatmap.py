@@ -76,6 +76,6 @@ class Heatmap:
             text: [f"{found[part]:+.4f}" for part in ("similarity", "heads")] for text, found in result["texts"].items()
         }
         columns = ("text", "whole picture", f"of it by {result['rows'][0]['name']}")
-        print_numbers(f"{self.image.name}: {result['unit']}", shown, columns)
+        print_numbers(f"{image.stem}: {result['unit']}", shown, columns)
         say(f"wrote {self.out / 'results.json'} and {len(result['files'])} pictures")
         return result
