@@ -8,12 +8,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import jax
 import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from jaxclip.goes_on import differences
 
 
 def is_first() -> bool:
@@ -36,15 +37,18 @@ def gather(data: bytes) -> list[bytes]:
 def agree(**said: Any) -> None:
     """Make sure that all hosts say the same.
 
+    Args:
+      said: in JSON types.
+
     Raises:
-      ValueError: naming the first that does not, on every host.
+      ValueError: naming the first that does not and what differs, on every host.
     """
     every = [json.loads(data) for data in gather(json.dumps(said).encode())]
     for host, other in enumerate(every):
-        if differing := [name for name in said if other[name] != every[0][name]]:
+        if differing := sorted(differences(every[0], other, between=f"is {{}} on host 0 and {{}} on host {host}")):
             raise ValueError(
-                f"all hosts must run the same command on the same model and data; {', '.join(differing)} of host "
-                f"{host} is not that of host 0."
+                f"all hosts must run the same command with the same programs on the same model and data; "
+                f"{'; '.join(differing)}."
             )
 
 
@@ -69,17 +73,15 @@ def once(action: Callable[[], Any]) -> None:
 
 
 def check_shared(path: Path) -> None:
-    """Make sure that every host sees what the first one writes: into `path`, a file that nobody else needs.
+    """Make sure that every host sees what the first one wrote into `path`, which nobody has written before.
 
     Raises:
       OSError: one does not.
     """
     if jax.process_count() == 1:
         return
-    token = uuid4().hex
-    once(lambda: path.write_text(token))
-    token = gather(token.encode())[0].decode()
-    seen = gather(json.dumps(path.is_file() and path.read_text() == token).encode())
+    held = path.read_bytes() if path.is_file() else b""
+    seen = gather(json.dumps(gather(held)[0] == held != b"").encode())
     if blind := [host for host, answer in enumerate(seen) if not json.loads(answer)]:
         raise OSError(
             f"host {blind[0]} does not see what host 0 writes to {path.parent}; --out must lie on a file system that "

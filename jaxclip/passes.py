@@ -13,7 +13,8 @@ the data and writes their rows of the bank; the first one writes all else.
 """
 
 import json
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -32,12 +33,16 @@ from jaxclip.collected import to_arrays
 from jaxclip.config import VisionConfig
 from jaxclip.data.loader import Batch, batches
 from jaxclip.data.order import Order
+from jaxclip.data.room import MOST
 from jaxclip.data.source import Source, kinds_there
+from jaxclip.data.stamps import Listing
 from jaxclip.drafts import disk_explained
+from jaxclip.goes_on import STAMPS, Accepted
 from jaxclip.heads import HeadState
 from jaxclip.image_lines import ImageLines
 from jaxclip.nonfinite import explain_nonfinite
 from jaxclip.pass_step import Units, step
+from jaxclip.program import PARTS
 from jaxclip.run_folder import (
     BANK,
     IMAGES,
@@ -123,6 +128,9 @@ def run_pass(
     data: str = "",
     save_every: float = 60.0,
     n_threads: int | None = None,
+    decoding: int = MOST,
+    contents: bool = False,
+    accept: Collection[Accepted] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Run:
@@ -143,14 +151,19 @@ def run_pass(
       data: the same of the data.
       save_every: seconds between saved states, the most work that an interruption costs.
       n_threads: that read images.
+      decoding: bytes that pictures may take together while they are decoded, on each host; never changes a bit.
+      contents: compare files by what they hold, not by size, time and inode; reads each of them three times.
+      accept: what may differ when a pass goes on (see `jaxclip.goes_on`): "code" of jaxclip, "machine", or "files" that
+        were copied or moved.
       progress: called after every step with the number of images seen and of all.
       stop: asked after every step; True on any host saves on all of them and stops there.
 
     Raises:
       FileExistsError: the folder holds something else, or another process is running into it.
       ValueError: it holds a run of another model, of other data or options, or by other versions; no image could be
-        read; the model gives NaN; a batch cannot be split over the devices, or the parts over the hosts.
-      OSError: the disk is full. What was done so far is kept.
+        read; the model gives NaN; a batch cannot be split over the devices, or the parts over the hosts; hosts differ.
+      DataChanged: a file of the data is not what it was when the pass began. What was done so far is kept.
+      OSError: the disk is full, or an image may not be read. What was done so far is kept.
       Stopped: `stop` said so.
     """
     options.check(source)
@@ -158,18 +171,25 @@ def run_pass(
     order, share = options.check_shared(clip.config.vision, len(source), mesh)
     out = Path(out).absolute()
     with ExitStack() as held:
+        # Before the fingerprint: what changes in between is found when it is read.
+        listing = Listing.of(source, contents=contents, moved="files" in accept)
         described = describe(clip, source, asdict(options) | {"parts": order.parts}, model, data)
         described["order"] = {"parts": order.parts, "steps": order.steps}
-        hosts.agree(model=described["model"]["hash"], data=described["data"]["fingerprint"], out=str(out),
-                    options=described["options"])  # fmt: skip
+        hosts.agree(
+            model=described["model"]["hash"], data=described["data"]["fingerprint"], out=str(out),
+            options=described["options"], devices=None if mesh is None else dict(mesh.shape),
+            contents=contents, accept=sorted(accept),
+            **{part: described[part] for part in PARTS if part != "machine" or "machine" not in accept},
+        )  # fmt: skip
         held.enter_context(disk_explained(out, "and what was done so far is kept", "run the same command again"))
         hosts.once(lambda: held.enter_context(claimed(out)))
-        hosts.once(lambda: settle(out, described, clip))
         hosts.check_shared(out / LOCK)
-        loop = _Pass(clip, source, out, options, order, share, mesh)
+        changes: list[dict[str, Any]] = []
+        hosts.once(lambda: changes.extend(settle(out, described, clip, listing, accept)))
+        loop = _Pass(clip, source, out, options, order, share, mesh, listing, changes)
         held.callback(loop.close)
         saved, wanted = monotonic(), hosts.Vote(mesh)
-        for batch in loop.remaining(n_threads):
+        for batch in loop.remaining(n_threads, decoding):
             loop.step(batch)
             progress(order.n_seen(loop.n_done), len(source))
             late = hosts.is_first() and monotonic() - saved >= save_every
@@ -181,7 +201,22 @@ def run_pass(
                 raise Stopped(f"stopped after {order.n_seen(loop.n_done)} of {len(source)} images")
         loop.save()
         hosts.once(loop.finish)
+        if hosts.is_first() and loop.n_new:
+            _warn_changed(listing)
     return open_run(out)
+
+
+def _warn_changed(listing: Listing) -> None:
+    """Tell of files that changed after they were read: the run is right, and whoever looks at them sees something else.
+
+    Those that changed before never get this far.
+    """
+    if found := listing.changed_since():
+        warnings.warn(
+            f"{len(found)} files of the data have changed since they were read, the first is {found[0]}; the run is of "
+            f"what they were.",
+            stacklevel=3,
+        )
 
 
 _SAVE, _STOP = 1, 2
@@ -191,15 +226,26 @@ class _Pass:
     """A pass between two steps. The numbers of a batch are fetched while the device works on the next one."""
 
     def __init__(
-        self, clip: Clip, source: Source, out: Path, options: PassOptions, order: Order, share: range, mesh: Mesh | None
+        self,
+        clip: Clip,
+        source: Source,
+        out: Path,
+        options: PassOptions,
+        order: Order,
+        share: range,
+        mesh: Mesh | None,
+        listing: Listing,
+        changes: list[dict[str, Any]],
     ):
         self.clip, self.source, self.out, self.options = clip, source, out, options
+        self.listing, self._changes = listing, changes
         self.order, self.share, self.mesh, self.vision = order, share, mesh, clip.vision
         state = read_state(out, read_info(out))
         hosts.once(
             lambda: check_unchanged(out, {name: said for name, said in state.checksums.items() if name != IMAGES})
         )
         self.moments, self.n_done, self._saved = state.moments, state.n_batches, state.n_batches
+        self.n_new = self.order.n_steps - self.n_done
         if mesh is not None:
             self.moments = sharding.place_moments(self.moments, mesh)
             self.vision = sharding.place_vision(clip.vision, mesh)
@@ -216,10 +262,10 @@ class _Pass:
             self._checksums = fixed_checksums(self.out)
             self._lines = ImageLines(self.out, state.n_bytes, state.checksums.get(IMAGES))
 
-    def remaining(self, n_threads: int | None) -> Iterator[Batch]:
+    def remaining(self, n_threads: int | None, decoding: int) -> Iterator[Batch]:
         return batches(
             self.source, self.clip.config.preprocess, self.order, share=self.share, start=self.n_done,
-            apply_exif=self.options.apply_exif, n_threads=n_threads,
+            apply_exif=self.options.apply_exif, n_threads=n_threads, listing=self.listing, decoding=decoding,
         )  # fmt: skip
 
     def step(self, batch: Batch) -> None:
@@ -237,6 +283,7 @@ class _Pass:
         self._keep()
         if self.n_done == self._saved:
             return
+        self.listing.check_shared()
         if self._bank:
             self._bank.flush()
         # Nobody's lines arrive before its rows are on the disk.
@@ -254,6 +301,7 @@ class _Pass:
         listed = self._lines.put_in_order() if ended else self._lines.sync()
         said = json.dumps(self._checksums | {IMAGES: listed}).encode()
         counters: dict[str, Any] = {"n_batches": np.int64(self.n_done), "n_bytes": np.int64(self._lines.n_bytes)}
+        counters["changes"] = np.frombuffer(json.dumps(self._changes).encode(), np.uint8)
         counters["checksums"] = np.frombuffer(said, np.uint8)
         with replaced(self.out / STATE) as file:
             np.savez(file, **counters, **arrays)
@@ -261,7 +309,8 @@ class _Pass:
     def finish(self) -> None:
         """Nothing is left to do."""
         self.close()
-        (self.out / LINES).unlink(missing_ok=True)
+        for name in (LINES, STAMPS):
+            (self.out / name).unlink(missing_ok=True)
 
     def close(self) -> None:
         if self._lines is not None:

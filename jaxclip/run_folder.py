@@ -5,29 +5,31 @@ import hashlib
 import io
 import json
 import os
-import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import jax
 import numpy as np
 from flax import nnx
 
+from jaxclip import lock_holder
 from jaxclip.checksums import changed, checksums
 from jaxclip.clip import Clip
 from jaxclip.config import ClipConfig, Compute
 from jaxclip.data.source import Source
+from jaxclip.data.stamps import Listing
+from jaxclip.goes_on import STAMPS, as_file, changed_files, check_files, check_program, differences
 from jaxclip.heads import head_matrices
 from jaxclip.params import flatten
+from jaxclip.program import program
 from jaxclip.strict_json import parse_json
 
-FORMAT = 3
+FORMAT = 4
+READABLE = (3, FORMAT)
+"""A run of format 3 does not say which code and machine made it: it is read, and does not go on."""
 RUN, MATRICES, IMAGES, STATE, BANK, LOCK = "run.json", "matrices.npy", "images.jsonl", "state.npz", "bank", ".lock"
 LINES = "images.part.jsonl"
-LIBRARIES = ("jax", "jaxlib", "flax", "numpy", "pillow")
 
 
 def describe(clip: Clip, source: Source, options: Mapping[str, Any], model: str, data: str) -> dict[str, Any]:
@@ -40,9 +42,6 @@ def describe(clip: Clip, source: Source, options: Mapping[str, Any], model: str,
 
 def outline(config: ClipConfig, compute: Compute, source: Source, options: Mapping[str, Any]) -> dict[str, Any]:
     """The part of it that is known before a model's weights and all of its data are read."""
-    from jaxclip import __version__
-
-    device = jax.devices()[0]
     outlined = {
         "format": FORMAT,
         "model": {"name": config.name, "compute": vars(compute), "config": config.to_dict()},
@@ -52,9 +51,7 @@ def outline(config: ClipConfig, compute: Compute, source: Source, options: Mappi
             "label_names": {kind: list(names) for kind, names in source.label_names.items()},
         },
         "options": dict(options),
-        "versions": {"jaxclip": __version__, "python": platform.python_version()}
-        | {name: version(name) for name in LIBRARIES},
-        "device": f"{device.platform}: {device.device_kind}",
+        **program(),
     }
     return json.loads(json.dumps(outlined))
 
@@ -79,7 +76,7 @@ def check_place(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; name a folder for the run.")
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    strange = there - {LOCK, MATRICES, f"{MATRICES}.draft", f"{RUN}.draft"}
+    strange = there - {LOCK, MATRICES, f"{MATRICES}.draft", f"{RUN}.draft", STAMPS, f"{STAMPS}.draft"}
     if strange and not (folder / RUN).is_file():
         raise FileExistsError(f"{folder} holds {sorted(strange)[0]} and is no run; name another folder.")
 
@@ -95,7 +92,8 @@ def claimed(folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a+b") as lock:
         if not _lock(lock):
-            raise FileExistsError(f"another process is running into {folder}; wait for it, or name another folder.")
+            raise FileExistsError(f"another process is running into {folder}: {lock_holder.told(lock)}.")
+        lock_holder.note(lock)
         yield
 
 
@@ -127,17 +125,35 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
         raise
 
 
-def settle(folder: Path, described: Mapping[str, Any], clip: Clip) -> None:
+def settle(
+    folder: Path, described: Mapping[str, Any], clip: Clip, listing: Listing, accept: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Begin a run, or make sure that the one that is there is this one.
+
+    Args:
+      folder: of the run.
+      described: what it is to be.
+      clip: its model.
+      listing: the data's files; their stamps are kept while the pass goes on.
+      accept: see `jaxclip.goes_on`.
+
+    Returns:
+      What was accepted, for the state to record.
 
     Raises:
       ValueError: it is another one, naming what differs.
     """
     begun = (folder / RUN).is_file()
     if begun:
-        _same(folder, _identity(read_info(folder)), _identity(described))
-    if begun and (folder / STATE).is_file():
-        return
+        info = read_info(folder)
+        _same(folder, _identity(info), _identity(described), listing)
+        if (folder / STATE).is_file():
+            check_files(folder, info, listing, accept)
+            return check_program(folder, info, described, accept)
+    stamps = as_file(listing)
+    described = {**described, "data": {**described["data"], "stamps": hashlib.sha256(stamps).hexdigest()}}
+    with replaced(folder / STAMPS) as file:
+        file.write(stamps)
     # Until a state vouches for them, nothing says that these are whole: they are written again.
     with replaced(folder / MATRICES) as file:
         # By way of memory: NumPy's own writing does not say why it came up short.
@@ -146,25 +162,33 @@ def settle(folder: Path, described: Mapping[str, Any], clip: Clip) -> None:
         file.write(whole.getbuffer())
     with replaced(folder / RUN) as file:
         file.write(json.dumps(described, indent=1, ensure_ascii=False).encode() + b"\n")
+    return []
 
 
-def check_goes_on(folder: Path, outlined: Mapping[str, Any]) -> None:
+def check_goes_on(folder: Path, outlined: Mapping[str, Any], accept: Collection[str] = ()) -> None:
     """Refuse a folder that holds another run, as far as its outline tells; `settle` compares all of it.
 
     Raises:
       ValueError: it is another one, naming what differs.
     """
     if (folder / RUN).is_file():
+        info = read_info(folder)
         held = {
             name: {key: value for key, value in part.items() if key in outlined[name]}
-            if isinstance(part, dict) else part
-            for name, part in read_info(folder).items() if name in outlined
+            if name in ("model", "data") else part
+            for name, part in info.items() if name in outlined
         }  # fmt: skip
-        _same(folder, held, outlined)
+        _same(folder, _identity(held), _identity(outlined))
+        if (folder / STATE).is_file():
+            check_program(folder, info, outlined, accept)
 
 
-def _same(folder: Path, held: Any, wanted: Any) -> None:
-    if differing := sorted(_differences(held, wanted)):
+def _same(folder: Path, held: Any, wanted: Any, listing: Listing | None = None) -> None:
+    if differing := sorted(differences(held, wanted)):
+        if listing is not None and any(line.startswith("data.fingerprint") for line in differing):
+            with suppress(ValueError, OSError):
+                if found := changed_files(folder, read_info(folder), listing):
+                    differing.append(f"{len(found)} files have changed, the first is {listing.stored.path(found[0])}")
         raise ValueError(
             f"{folder} is a run of something else and cannot go on: {'; '.join(differing)}. Name another folder, or "
             f"delete this one."
@@ -203,9 +227,10 @@ def read_info(folder: Path) -> dict[str, Any]:
         info = parse_json((folder / RUN).read_bytes())
     except ValueError as error:
         raise ValueError(f"{folder / RUN} is damaged ({error}); delete {folder} and run it again.") from error
-    if not isinstance(info, dict) or info.get("format") != FORMAT:
+    if not isinstance(info, dict) or info.get("format") not in READABLE:
         held = info.get("format") if isinstance(info, dict) else None
-        raise ValueError(f"{folder / RUN} is of format {held!r} and this version reads {FORMAT}; run it again.")
+        reads = " and ".join(map(str, READABLE))
+        raise ValueError(f"{folder / RUN} is of format {held!r} and this version reads {reads}; run it again.")
     if not _says_enough(info):
         raise ValueError(f"{folder / RUN} is damaged (it does not say all of a run); delete {folder} and run it again.")
     return info
@@ -234,19 +259,7 @@ def _says_enough(info: Mapping[str, Any]) -> bool:
 
 
 def _identity(described: Mapping[str, Any]) -> dict[str, Any]:
-    """Without the places that model and data were found in: they may have moved."""
-    parts = {name: part for name, part in described.items() if name not in ("model", "data")}
-    return parts | {name: {**described.get(name, {}), "source": None} for name in ("model", "data")}
-
-
-def _differences(one: Any, other: Any, path: str = "") -> Iterator[str]:
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in one.keys() | other.keys():
-            yield from _differences(one.get(key), other.get(key), f"{path}.{key}" if path else key)
-    elif one != other:
-        yield f"{path} was {_short(one)} and is {_short(other)}"
-
-
-def _short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 40 else f"{text[:20]}..."
+    """Without the places that model and data were found in, for they may have moved, and what `goes_on` compares."""
+    parts = {name: part for name, part in described.items() if name not in ("model", "data", "code", "machine")}
+    apart = {"source": None, "stamps": None}
+    return parts | {name: {**described.get(name, {}), **apart} for name in ("model", "data")}

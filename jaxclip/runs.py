@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -30,13 +30,15 @@ class State:
     """How far a pass is: batches that are kept, what they take in the list of images, and their moments.
 
     `checksums` are SHA-256 of every file of the run but this state, whose parts have their own, and the blocks of a
-    bank, which have theirs; that of the list of images is of its first `n_bytes`.
+    bank, which have theirs; that of the list of images is of its first `n_bytes`. `changes` are what differed when the
+    pass went on with `accept` (see `jaxclip.goes_on`), each with the number of batches before it.
     """
 
     n_batches: int
     n_bytes: int
     moments: dict[str, Collected]
     checksums: dict[str, str]
+    changes: list[dict[str, Any]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -271,6 +273,7 @@ def read_state(folder: Path, info: dict[str, Any]) -> State:
             arrays = dict(held)
         said = json.loads(arrays["checksums"].tobytes())
         counts = int(arrays["n_batches"]), int(arrays["n_bytes"])
+        changes = json.loads(arrays["changes"].tobytes()) if "changes" in arrays else []
     except Exception as error:  # a damaged archive can raise nearly anything
         raise ValueError(f"{folder / STATE} is damaged ({error}); delete {folder} and run it again.") from error
     # Before anything is made of what run.json says.
@@ -279,7 +282,7 @@ def read_state(folder: Path, info: dict[str, Any]) -> State:
         moments = from_arrays(lambda: _empty(info), arrays)
     except (ValueError, TypeError, OverflowError) as error:  # sizes that no array can have are the latter two
         raise ValueError(f"{folder / STATE} is not of the run that {RUN} describes ({error}).") from error
-    return State(*counts, moments, said)
+    return State(*counts, moments, said, changes)
 
 
 def by_key(kind: str) -> str:

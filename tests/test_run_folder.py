@@ -123,7 +123,7 @@ def test_every_file_is_tried(run):
 def test_a_run_of_an_earlier_format(copy):
     info = json.loads((copy / "run.json").read_text())
     (copy / "run.json").write_text(json.dumps(info | {"format": 1}))
-    with pytest.raises(ValueError, match=r"run\.json is of format 1 and this version reads 3; run it again"):
+    with pytest.raises(ValueError, match=r"run\.json is of format 1 and this version reads 3 and 4; run it again"):
         jaxclip.open_run(copy)
 
 

@@ -53,8 +53,15 @@ class Run:
     """Run at another input size, with resized position embeddings."""
     threads: int | None = None
     """That read images; by default one for each processor, at most 16."""
+    decoding: float = 1.0
+    """GiB that pictures may take together while they are decoded: fewer at once, with the same result."""
     save_every: float = 60.0
     """Seconds between saved states: what an interruption can cost."""
+    contents: bool = False
+    """Compare the data's files by what they hold, not by size, time and inode: each is read twice more."""
+    accept: tuple[Literal["code", "machine", "files"], ...] = ()
+    """Go on with a pass although this differs: "code" of jaxclip, the "machine", or "files" that were copied or
+    moved. The numbers may then differ in their last bits, and the run says so."""
     parts: int | None = None
     """Of every batch, that hosts can share out: a multiple of their number. By default the largest number that divides
     both the batch and 16."""
@@ -73,6 +80,8 @@ class Run:
         check_least(parts=self.parts, model_axis=self.model_axis, hosts=self.hosts)
         if not self.save_every >= 0:
             raise ValueError(f"--save-every must be 0 seconds or more; got {self.save_every:g}.")
+        if not 0 <= self.decoding < float("inf"):
+            raise ValueError(f"--decoding must be 0 GiB or more; got {self.decoding:g}.")
         from jaxclip.report.stages import stages
 
         with stages("run") as at:
@@ -112,7 +121,7 @@ class Run:
         order, _ = options.check_shared(config.vision, len(source), mesh)
         compute = Compute(dtype=self.dtype, precision=self.precision)
         known = outline(config, compute, source, asdict(options) | {"parts": order.parts})
-        hosts.once(lambda: check_goes_on(self.out, known))
+        hosts.once(lambda: check_goes_on(self.out, known, self.accept))
         with stages("run") as at:
             at("loading the model")
             clip = jaxclip.load(
@@ -121,7 +130,8 @@ class Run:
         with bar(clip.config.name) as progress, cluster.stopping() as stop:
             run = run_pass(
                 clip, source, self.out, options, mesh=mesh, model=self.model, data=self.data,
-                save_every=self.save_every, n_threads=self.threads, progress=progress, stop=stop,
+                save_every=self.save_every, n_threads=self.threads, decoding=int(self.decoding * 2**30),
+                contents=self.contents, accept=self.accept, progress=progress, stop=stop,
             )  # fmt: skip
         unreadable = [{"name": name, "reason": reason} for name, reason in run.unreadable]
         if hosts.is_first():

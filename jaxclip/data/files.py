@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxclip.data.source import Example, Labels, digest
+from jaxclip.data.source import Example, Labels, Stored, digest
 from jaxclip.image_files import suffixes
 
 
@@ -41,6 +41,9 @@ class Files:
     def fingerprint(self) -> str:
         """Of names, sizes, times of change and labels. Contents are not read: that would take as long as the pass."""
         return digest(self._described())
+
+    def stored(self) -> Stored:
+        return Stored(len(self.files), lambda number: self.root / self.files[number], True)
 
     def _described(self) -> Iterator[Any]:
         yield {kind: list(names) for kind, names in self.label_names.items()}
@@ -140,7 +143,7 @@ def images_below(root: Path, deep: bool = True) -> tuple[list[str], int]:
     """Sorted relative names of the files that look like images, and how many other files there are; hidden files and
     folders belong to the system."""
     found, n_other = [], 0
-    for folder, below, files in os.walk(root):
+    for folder, below, files in os.walk(root, onerror=_refused):
         below[:] = [name for name in below if not name.startswith(".")] if deep else []
         for name in files:
             if name.startswith("."):
@@ -150,6 +153,12 @@ def images_below(root: Path, deep: bool = True) -> tuple[list[str], int]:
             else:
                 n_other += 1
     return sorted(found), n_other
+
+
+def _refused(error: OSError) -> None:
+    """A folder that cannot be looked into is not an empty one: rights are no part of the data."""
+    said = f"this folder of the data cannot be looked into ({error.strerror}); grant access, or take it out of the data"
+    raise OSError(error.errno, said, error.filename) from error
 
 
 def subfolders(root: Path) -> list[str]:

@@ -14,7 +14,9 @@ from jaxtyping import Float, Int
 
 from jaxclip.config import PreprocessConfig
 from jaxclip.data.order import Order
+from jaxclip.data.room import MOST, Room, declared_bytes
 from jaxclip.data.source import UNLABELLED, Example, Source
+from jaxclip.data.stamps import Listing
 from jaxclip.preprocess import preprocess
 
 
@@ -42,10 +44,24 @@ class Read(NamedTuple):
 
 
 class Reader:
-    """Images of a source by a list of their numbers, preprocessed; -1 is padding."""
+    """Images of a source by a list of their numbers, preprocessed; -1 is padding.
 
-    def __init__(self, source: Source, config: PreprocessConfig, rows: Int[np.ndarray, "n"], apply_exif: bool):
+    Args:
+      listing: what files with one image each were when the pass began; by default nobody asks.
+      room: that pictures are decoded in.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        config: PreprocessConfig,
+        rows: Int[np.ndarray, "n"],
+        apply_exif: bool,
+        listing: Listing | None = None,
+        room: Room | None = None,
+    ):
         self.source, self.config, self.rows, self.apply_exif = source, config, rows, apply_exif
+        self.listing, self.room = listing, room or Room()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,26 +70,44 @@ class Reader:
         if (row := int(self.rows[index])) < 0:
             return Read("", {}, None, None)
         example: Example = self.source[row]
+        self._check(row)
+        read = self._read(example)
+        self._check(row)  # it was the same before and after, so it is this that was read
+        return read
+
+    def _read(self, example: Example) -> Read:
         labels = dict(example.labels)
         try:
-            pixels = preprocess(example.image, self.config, apply_exif=self.apply_exif)[0]
+            with self.room.taken(declared_bytes(example.image, self.apply_exif)):
+                pixels = preprocess(example.image, self.config, apply_exif=self.apply_exif)[0]
         except (ValueError, FileNotFoundError) as error:
             _check_reading(example.name, error.__cause__)
             return Read(example.name, labels, None, str(error))
         return Read(example.name, labels, pixels, None)
 
+    def _check(self, row: int) -> None:
+        if self.listing is not None and self.listing.stored.one_each:
+            self.listing.check(row)
 
-OWN_FAULT = (errno.ENOENT, errno.EACCES, errno.EPERM, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
+
+OWN_FAULT = (errno.ENOENT, errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 """What a file itself can be to blame for; any other number of an error is the machine's, and may be gone next time."""
+FORBIDDEN = (errno.EACCES, errno.EPERM)
+"""What depends on who asks, and must not decide a result."""
 
 
 def _check_reading(name: str, cause: BaseException | None) -> None:
     """An image that a failing disk hides is no unreadable one: what a pass leaves must not depend on that day's luck.
 
     Raises:
-      OSError: it was the machine that failed.
+      OSError: it was the machine that failed, or this user may not read the image.
     """
     code = getattr(cause, "errno", None)
+    if isinstance(cause, OSError) and code in FORBIDDEN:
+        raise PermissionError(
+            f"{name} may not be read by this user ({cause.strerror}); what was done so far is kept. Grant access and "
+            f"run the same command again, or take the image out of the data"
+        ) from cause
     if isinstance(cause, MemoryError) or (isinstance(cause, OSError) and code is not None and code not in OWN_FAULT):
         raise OSError(
             f"{name} could not be read just now ({cause or 'out of memory'}) and what was done so far is kept; run the "
@@ -90,6 +124,8 @@ def batches(
     start: int = 0,
     apply_exif: bool = False,
     n_threads: int | None = None,
+    listing: Listing | None = None,
+    decoding: int = MOST,
 ) -> Iterator[Batch]:
     """A host's part of every batch, in order: which images that are does not depend on how they are read.
 
@@ -101,12 +137,15 @@ def batches(
       start: the step to begin with.
       apply_exif: turn photographs as their EXIF tag says; OpenCLIP does not.
       n_threads: that read; by default one for each processor, at most 16.
+      listing: what the files were when the pass began.
+      decoding: bytes that pictures may take together while they are decoded; it decides how many are at once.
 
     Raises:
-      OSError: the disk or the network failed while an image was read.
+      OSError: the disk or the network failed while an image was read, or this user may not read it.
+      DataChanged: a file is not what it was.
     """
     rows = order.rows(range(start, order.n_steps), range(order.parts) if share is None else share)
-    reader = Reader(source, config, rows.ravel(), apply_exif)
+    reader = Reader(source, config, rows.ravel(), apply_exif, listing, Room(decoding))
     threads = n_threads or min(16, os.cpu_count() or 1)
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=max(2 * rows.shape[1], threads))
     reads = iter(grain.MapDataset.source(reader).to_iter_dataset(options)) if len(reader) else iter(())

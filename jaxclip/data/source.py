@@ -5,7 +5,8 @@ Labels come with the image they belong to; nobody lines them up by order afterwa
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -44,6 +45,25 @@ class Source(Protocol):
         ...
 
 
+class Stored(NamedTuple):
+    """The files that a source reads.
+
+    Attributes:
+      n: how many.
+      path: of one, by its number.
+      one_each: whether every image has a file of its own, with the image's number.
+    """
+
+    n: int
+    path: Callable[[int], Path]
+    one_each: bool
+
+
+def stored(source: Any) -> Stored:
+    """What a source's own `stored` says; one that draws its images has no files."""
+    return source.stored() if hasattr(source, "stored") else Stored(0, Path, False)
+
+
 class First:
     """The first n images of another source."""
 
@@ -63,6 +83,10 @@ class First:
 
     def fingerprint(self) -> str:
         return digest(["first", self.n, self.source.fingerprint()])
+
+    def stored(self) -> Stored:
+        found = stored(self.source)
+        return found._replace(n=self.n) if found.one_each else found
 
 
 class Labels(NamedTuple):

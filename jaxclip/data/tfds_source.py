@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxclip.data.source import UNLABELLED, Example, digest
+from jaxclip.data.source import UNLABELLED, Example, Stored, digest
 from jaxclip.strict_json import parse_json
 
 FEATURES = frozenset(
@@ -72,10 +72,15 @@ class TfdsRecords:
 
     def fingerprint(self) -> str:
         """Of the data set's own record of itself and of its files' sizes and times of change."""
-        folder = Path(self.info.data_dir)
-        files = sorted(path for path in folder.iterdir() if path.is_file())
-        stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+        stamps = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in self._files()]
         return digest([self.info.full_name, self.split, len(self), stamps])
+
+    def stored(self) -> Stored:
+        files = self._files()
+        return Stored(len(files), lambda number: files[number], False)
+
+    def _files(self) -> list[Path]:
+        return sorted(path for path in Path(self.info.data_dir).iterdir() if path.is_file())
 
 
 class TfdsSource(TfdsRecords):
