@@ -14,7 +14,7 @@ from .tokenizers import find_tokenizer
 
 
 def describe(
-    source: str | Path, *, image_size: int | tuple[int, int] | None = None
+    source: str | Path, *, image_size: int | tuple[int, int] | None = None, offline: bool = False
 ) -> tuple[ClipConfig, TokenizerSource]:
     """Config and tokenizer as `jaxclip.convert.read` would find them.
 
@@ -23,12 +23,12 @@ def describe(
     Raises:
       FileNotFoundError, CheckpointError: as `jaxclip.convert.read`, as far as it is known without weights.
     """
-    opened = _opened(source)
+    opened = _opened(source, offline)
     settled = settle(opened, Wishes(image_size=image_size))
     return settled.config, find_tokenizer(opened, settled.config, settled.text_cfg)
 
 
-def _opened(source: str | Path) -> Source:
+def _opened(source: str | Path, offline: bool) -> Source:
     """As `open_source`, but without tensors where a name or files beside the weights say what they are."""
     text = str(source)
     path = Path(text.removeprefix("local-dir:")).expanduser()
@@ -37,9 +37,9 @@ def _opened(source: str | Path) -> Source:
     elif path.is_file() or text == "scenes" or not isinstance(source, str) or text.startswith("local-dir:"):
         return open_source(source)
     else:
-        found = named(text)
+        found = named(text, offline=offline)
         if isinstance(found, Tag):
-            return Source(text, {}, "openclip", (), Repository(found.repository), tag=found)
+            return Source(text, {}, "openclip", (), Repository(found.repository, offline=offline), tag=found)
         home = found
     return _by_files(home, text) or from_home(home, text)
 

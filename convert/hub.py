@@ -14,6 +14,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.file_download import repo_folder_name
 
 REPOSITORY = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*", re.ASCII)
 REVISION = re.compile(r"\w[\w-]*([./]\w[\w-]*)*", re.ASCII)
@@ -33,6 +34,7 @@ class Repository:
         """
         self.name = name
         self.revision = revision
+        self.offline = offline
         self._commit: str | None = None
         self._reachable = not offline
 
@@ -46,6 +48,11 @@ class Repository:
             if (path := self.find(name)) is not None:
                 return path
         wanted = " or ".join(names)
+        if self.offline:
+            raise FileNotFoundError(
+                f"{self.name} has no {wanted} in the local Hugging Face cache, and only names that you type, such as "
+                f"hf-hub:{self.name}, are asked of the hub."
+            )
         if constants.HF_HUB_OFFLINE:
             raise FileNotFoundError(
                 f"{self.name} has no {wanted} in the local Hugging Face cache, and HF_HUB_OFFLINE is set; unset it, or "
@@ -80,14 +87,22 @@ class Repository:
             ) from error
         except HfHubHTTPError:
             return None
-        if path.parent.parent.name == "snapshots":
-            self._commit = path.parent.name
-        return path
+        return self._of_commit(path)
 
     def cached(self, name: str) -> Path | None:
         """A file if it is in the cache already; never asks the network."""
         path = try_to_load_from_cache(self.name, name, revision=self._commit or self.revision)
-        return Path(path) if isinstance(path, str) else None
+        return self._of_commit(Path(path)) if isinstance(path, str) else None
+
+    def _of_commit(self, path: Path) -> Path:
+        if path.parent.parent.name == "snapshots":
+            self._commit = path.parent.name
+        return path
+
+    @property
+    def known(self) -> bool:
+        """Whether the cache has anything of it; never asks the network."""
+        return (Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=self.name, repo_type="model")).is_dir()
 
     @property
     def commit(self) -> str | None:

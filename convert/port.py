@@ -30,6 +30,7 @@ def read(
     dtype: str = "float32",
     image_size: int | tuple[int, int] | None = None,
     key: str | None = None,
+    offline: bool = False,
 ) -> tuple[ClipConfig, dict[str, Any], TokenizerSource, dict[str, Any]]:
     """A checkpoint of any kind as (config, parameter tree of NumPy arrays, tokenizer, provenance).
 
@@ -47,12 +48,15 @@ def read(
         checkpoint's own.
       key: where in a file the CLIP is, such as "state_dict_ema" or "state_dict.model", for files that hold several, or
         other weights beside it.
+      offline: of the hub only what its cache holds, whatever the name; for names that stand in somebody's file.
 
     Raises:
       FileNotFoundError: nothing is there.
       CheckpointError: it cannot be read, or does not say enough; the message says what to pass.
     """
-    opened, settled, tokenizer = _open(source, Wishes(like, model, activation, preprocess, image_size), dtype, key)
+    opened, settled, tokenizer = _open(
+        source, Wishes(like, model, activation, preprocess, image_size), dtype, key, offline
+    )
     params = fill(opened.tensors, settled.config, opened.layout, dtype, settled.source_grid)
     return settled.config, params, tokenizer, _provenance(opened, settled, tokenizer, dtype)
 
@@ -96,13 +100,15 @@ def convert(
     )
 
 
-def _open(source: str | Path, wishes: Wishes, dtype: str, key: str | None) -> tuple[Source, Settled, TokenizerSource]:
+def _open(
+    source: str | Path, wishes: Wishes, dtype: str, key: str | None, offline: bool = False
+) -> tuple[Source, Settled, TokenizerSource]:
     if dtype not in DTYPES:
         raise CheckpointError(f"dtype must be one of {', '.join(DTYPES)}; got {dtype!r}.")
     if checkpoint.is_checkpoint(source):
         raise CheckpointError(f"{source} is converted already; open it with jaxclip.load.")
     check_wishes(wishes)
-    opened = open_source(source, key)
+    opened = open_source(source, key, offline=offline)
     settled = settle(opened, wishes)
     return opened, settled, find_tokenizer(opened, settled.config, settled.text_cfg)
 

@@ -61,6 +61,13 @@ def tags(model: str) -> dict[str, Tag]:
     return {tag: entry for tag, entry in found.items() if model == plain or entry.activation == "quick_gelu"}
 
 
+@cache
+def tokenizer_names() -> frozenset[str]:
+    """The hub's tokenizers that OpenCLIP's native models name."""
+    texts = (entry["model_cfg"].get("text_cfg", {}) for entry in _tables()["models"].values())
+    return frozenset(name for text in texts if (name := text.get("hf_tokenizer_name")))
+
+
 def find_tag(model: str, tag: str) -> Tag:
     """The entry of `model/tag`; case and `-` for `_` in the tag do not matter.
 

@@ -45,13 +45,13 @@ class Source:
     preprocessor: dict[str, Any] | None = None
 
 
-def open_source(source: str | Path, key: str | None = None) -> Source:
-    """Open a checkpoint: an existing path first, then "scenes" (which comes with jaxclip), then `model/tag` of
-    OpenCLIP's native models, then `org/repo`.
+def open_source(source: str | Path, key: str | None = None, *, offline: bool = False) -> Source:
+    """Open a checkpoint: an existing path first, then "scenes" (which comes with jaxclip), then what `named` finds.
 
     Args:
       source: path or name.
       key: where in its files the CLIP is, as in `states.clip_weights`.
+      offline: of the hub only what its cache holds; for names that stand in a file and were not typed by anybody.
 
     Raises:
       FileNotFoundError: nothing is there, saying what was looked for.
@@ -64,21 +64,27 @@ def open_source(source: str | Path, key: str | None = None) -> Source:
     if path.is_file():
         return _from_file(path, text, key)
     if isinstance(source, str) and not source.startswith("local-dir:"):
-        return _from_name(source, key)
+        return _from_name(source, key, offline)
     raise FileNotFoundError(f"there is no file or folder {text}.")
 
 
-def _from_name(name: str, key: str | None) -> Source:
+def _from_name(name: str, key: str | None, offline: bool) -> Source:
     if name == "scenes":
         from jaxclip.data.scenes import CHECKPOINT  # the small CLIP that comes with jaxclip
 
         return from_home(Folder(CHECKPOINT), name, key)
-    found = named(name)
-    return _from_tag(found, name, key) if isinstance(found, Tag) else from_home(found, name, key)
+    found = named(name, offline=offline)
+    return _from_tag(found, name, key, offline) if isinstance(found, Tag) else from_home(found, name, key)
 
 
-def named(name: str) -> Tag | Repository:
-    """What a name that is no path means.
+def named(name: str, *, offline: bool = False) -> Tag | Repository:
+    """What a name that is no path means: `model/tag` of OpenCLIP's native models, or a hub repository.
+
+    The hub is asked for `hf-hub:org/repo`. A plain `org/repo` could as well be a path that is missing: it is only
+    looked up in the hub's cache.
+
+    Args:
+      offline: as `open_source` takes it.
 
     Raises:
       CheckpointError: an architecture without a tag, or a tag that there is not.
@@ -90,8 +96,13 @@ def named(name: str) -> Tag | Repository:
             listed = ", ".join(f"{model}/{known}" for known in tags(model)) or "none: it has no pretrained weights"
             raise CheckpointError(f"{model} is an architecture, not a checkpoint; name one of its tags: {listed}.")
         return find_tag(model, tag)
-    repository = parse_repository(name.removeprefix("hf-hub:"))
-    if repository is None or (Path(name).suffix in WEIGHT_SUFFIXES and not name.startswith("hf-hub:")):
+    typed = name.startswith("hf-hub:")
+    repository = parse_repository(name.removeprefix("hf-hub:"), offline=offline or not typed)
+    if repository is not None and not typed and not repository.known and Path(name).suffix not in WEIGHT_SUFFIXES:
+        raise FileNotFoundError(
+            f"there is no file or folder {name}; if a hub repository is meant, write hf-hub:{name}."
+        )
+    if repository is None or (Path(name).suffix in WEIGHT_SUFFIXES and not typed):
         raise FileNotFoundError(
             f"{name} is no file or folder here, no OpenCLIP name such as ViT-B-16/laion2b_s34b_b88k, and no repository "
             f"such as hf-hub:org/repo."
@@ -99,13 +110,13 @@ def named(name: str) -> Tag | Repository:
     return repository
 
 
-def _from_tag(tag: Tag, label: str, key: str | None) -> Source:
+def _from_tag(tag: Tag, label: str, key: str | None, offline: bool) -> Source:
     if (tag.model, tag.tag) in MISLABELLED:
         raise CheckpointError(
             f"open_clip's registry gives {tag.name} the repository {tag.repository}, which holds other weights; "
             f"download {tag.url} and pass the file with like={tag.name!r}."
         )
-    repository = Repository(tag.repository)
+    repository = Repository(tag.repository, offline=offline)
     weights = repository.file("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     own = repository.cached(OPENCLIP_CONFIG)
     return _source(label, (weights,), repository, key, tag=tag, openclip=read_json(own) if own else None)

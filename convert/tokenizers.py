@@ -9,6 +9,7 @@ from jaxclip.config import ClipConfig
 
 from .homes import Files
 from .hub import Repository, parse_repository
+from .registry import tokenizer_names
 from .sources import Source
 from .tensors import CheckpointError
 
@@ -19,8 +20,9 @@ ESSENTIAL = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "se
 def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, Any] | None) -> TokenizerSource:
     """The tokenizer of a checkpoint; never an error, because its image side is usable without one.
 
-    OpenCLIP's format names another tokenizer with `hf_tokenizer_name`; without that, a vocabulary of 49,408 is CLIP's
-    own. Hugging Face's format brings its files.
+    OpenCLIP's format names another tokenizer with `hf_tokenizer_name`, which is fetched with a repository that was
+    asked for if OpenCLIP's own models name it too; without that, a vocabulary of 49,408 is CLIP's own. Hugging Face's
+    format brings its files.
     """
     if config.text is None:
         return TokenizerSource(kind="missing", why=config.text_missing or "there is no text tower")
@@ -44,8 +46,9 @@ def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, An
     folder = _with_files(source.home)
     if folder is not None:
         return TokenizerSource(kind="own", folder=folder, options=options, why=f"files of {source.label}")
-    # A file that lies here may not send anybody to the network: the name counts only where the cache knows it.
-    asked = isinstance(source.home, Repository)
+    # A name that stands in a file may not send anybody to the network: it counts only where the cache knows it.
+    online = isinstance(source.home, Repository) and not source.home.offline
+    asked = online and named in tokenizer_names()
     repository = parse_repository(CANONICAL.get(named, named), offline=not asked) if named else None
     folder = _with_files(repository) if repository else None
     if folder is not None:

@@ -156,13 +156,14 @@ def described(folder: Path) -> tuple[ClipConfig, TokenizerSource]:
 
 
 def open_source(
-    source: str | Path, *, image_size: int | tuple[int, int] | None = None, **options: Any
+    source: str | Path, *, image_size: int | tuple[int, int] | None = None, offline: bool = False, **options: Any
 ) -> tuple[ClipConfig, dict[str, Any], Tokenizer]:
     """A checkpoint of any kind as (config, parameters, tokenizer): a converted folder, or what `convert.read` takes.
 
     Args:
       source: a folder that `save` wrote, or any other checkpoint.
       image_size: pixels, one number or (height, width); position embeddings are resized when it is another one.
+      offline: as `jaxclip.convert.read` takes it.
       options: what a source cannot say of itself, for `jaxclip.convert.read`.
 
     Raises:
@@ -171,7 +172,7 @@ def open_source(
     convert: Any = import_module("jaxclip.convert")  # Only unconverted checkpoints and other image sizes need it.
 
     if not is_checkpoint(source):
-        config, params, words, _ = convert.read(source, image_size=image_size, **options)
+        config, params, words, _ = convert.read(source, image_size=image_size, offline=offline, **options)
         return config, params, _tokenizer(words, config)
     given = {name: value for name, value in options.items() if value is not None}
     if given:

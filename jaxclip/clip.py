@@ -88,6 +88,7 @@ def load(
     dtype: str = "float32",
     precision: str = "highest",
     image_size: int | tuple[int, int] | None = None,
+    offline: bool = False,
     **options: Any,
 ) -> Clip:
     """A ready CLIP from a folder `jaxclip convert` wrote or from any source it takes.
@@ -98,6 +99,7 @@ def load(
       dtype: what weights are kept and multiplied in; sums, softmax and LayerNorm statistics stay float32.
       precision: how float32 products are formed on accelerators; "highest" is true float32.
       image_size: run at another input size, with resized position embeddings.
+      offline: of the hub only what its cache holds, whatever the name; for names that stand in somebody's file.
       options: what a source cannot say of itself, as `jaxclip.convert.read` takes it (`like`, `model`, ...).
 
     Raises:
@@ -106,7 +108,7 @@ def load(
     from jaxclip import checkpoint  # Orbax takes a second to import, and only loading needs it.
 
     compute = Compute(dtype=cast(Any, dtype), precision=cast(Any, precision))  # checked there
-    config, params, words = checkpoint.open_source(source, image_size=image_size, **options)
+    config, params, words = checkpoint.open_source(source, image_size=image_size, offline=offline, **options)
     return build(config, params, compute, words)
 
 

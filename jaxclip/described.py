@@ -22,11 +22,13 @@ class Described:
     no_texts: str | None
 
 
-def describe(source: str | Path, *, image_size: int | tuple[int, int] | None = None) -> Described:
+def describe(
+    source: str | Path, *, image_size: int | tuple[int, int] | None = None, offline: bool = False
+) -> Described:
     """What `jaxclip.load` would say a checkpoint is; weights that come with a description are not even fetched.
 
     Args:
-      source: and `image_size`, as `jaxclip.load` takes them.
+      source: and the others, as `jaxclip.load` takes them.
 
     Raises:
       FileNotFoundError, ValueError: as in `jaxclip.load`, as far as it is known without weights.
@@ -36,7 +38,7 @@ def describe(source: str | Path, *, image_size: int | tuple[int, int] | None = N
         config = config.for_images(image_size)
     else:
         convert: Any = import_module("jaxclip.convert")  # Only unconverted checkpoints need it.
-        config, words = convert.describe(source, image_size=image_size)
+        config, words = convert.describe(source, image_size=image_size, offline=offline)
     if config.text is None:
         return Described(config, f"{config.name} has no text tower here: {config.text_missing}")
     return Described(config, f"no tokenizer: {words.why}" if words.kind == "missing" else None)

@@ -5,7 +5,7 @@ This is the one file that knows PyTorch exists; it asks for it by name and goes 
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
@@ -18,8 +18,10 @@ from flax import nnx
 from jaxtyping import Float
 
 from jaxclip.clip import Clip
+from jaxclip.config import ClipConfig, TextConfig
 from jaxclip.contributions import Constants, Detail
 from jaxclip.nonfinite import check_images
+from jaxclip.text import TextTransformer
 
 SUM_TOLERANCE = 1e-6
 EMBEDDING_TOLERANCE = 1e-5
@@ -104,6 +106,8 @@ def _error(ours: Any, theirs: Any, embedding: Any) -> float:
 def _open_clip_model(clip: Clip, source: str | Path, scratch: Path) -> tuple[Any, str]:
     open_clip = import_module("open_clip")
     theirs = "open_clip's own loading"
+    if clip.text is None:  # open_clip would ask the hub for the text tower, by whatever name the files give it
+        return _exported(open_clip, *_with_text(clip), scratch)
     if (Path(source) / OPENCLIP_CONFIG).is_file() and (model := _loaded(open_clip, f"local-dir:{source}")):
         return model, theirs
     name, _, tag = str(source).partition("/")
@@ -112,7 +116,6 @@ def _open_clip_model(clip: Clip, source: str | Path, scratch: Path) -> tuple[Any
         quick = clip.config.vision.activation == "quick_gelu"
         if model := _loaded(open_clip, name, pretrained=tag, force_quick_gelu=quick):
             return model, theirs + (", told quick_gelu" if quick else "")
-    from jaxclip.convert import export_openclip  # pyright: ignore[reportMissingImports]
     from jaxclip.convert.hub import parse_repository  # pyright: ignore[reportMissingImports]
 
     hub = str(source).startswith("hf-hub:")
@@ -120,10 +123,27 @@ def _open_clip_model(clip: Clip, source: str | Path, scratch: Path) -> tuple[Any
     described = repository is not None and repository.revision is None and repository.cached(OPENCLIP_CONFIG)
     if described and (model := _loaded(open_clip, str(source))):
         return model, theirs
-    params: dict[str, Any] = {"vision": _arrays(clip.vision), "logit_scale": np.asarray(clip.logit_scale)}
-    if clip.text is not None:
-        params["text"] = _arrays(clip.text)
-    export_openclip(params, clip.config, scratch / "model")
+    return _exported(open_clip, clip.config, _towers(clip) | {"text": _arrays(clip.text)}, scratch)
+
+
+def _with_text(clip: Clip) -> tuple[ClipConfig, dict[str, Any]]:
+    """A model without a text tower with a small one of zeros, which its image tower does not see."""
+    words = TextConfig(
+        n_layers=1, width=8, n_heads=1, mlp_dim=8, embed_dim=clip.config.vision.embed_dim, vocab_size=8, context=4,
+        activation=clip.config.vision.activation, eos_id=None,
+    )  # fmt: skip
+    text = jax.tree.map(np.zeros_like, _arrays(TextTransformer(words, nnx.Rngs(0))))
+    return replace(clip.config, text=words, text_missing=None), _towers(clip) | {"text": text}
+
+
+def _towers(clip: Clip) -> dict[str, Any]:
+    return {"vision": _arrays(clip.vision), "logit_scale": np.asarray(clip.logit_scale)}
+
+
+def _exported(open_clip: Any, config: ClipConfig, params: dict[str, Any], scratch: Path) -> tuple[Any, str]:
+    from jaxclip.convert import export_openclip  # pyright: ignore[reportMissingImports]
+
+    export_openclip(params, config, scratch / "model")
     return open_clip.create_model(f"local-dir:{scratch / 'model'}"), "weights exported to open_clip"
 
 

@@ -71,7 +71,8 @@ def run_model(run: "Run", source: str | None = None) -> "Clip":
     """The model a run was made with, at the run's dtype and image size.
 
     Args:
-      source: where it is, if not where the run found it.
+      source: where it is, as the user says; by default where the run found it, if that is on disk or in the hub's
+        cache.
 
     Raises:
       ValueError, FileNotFoundError: it cannot be loaded, or it is another model.
@@ -83,7 +84,8 @@ def run_model(run: "Run", source: str | None = None) -> "Clip":
     options = {"dtype": held["compute"]["dtype"], "precision": held["compute"]["precision"]}
     with _found(source):
         size = _known(run, source, texts=False)
-        clip = jaxclip.load(resolve(source or held["source"]), **options, image_size=size)
+        where, asked = _place(run, source)
+        clip = jaxclip.load(where, **options, image_size=size, offline=not asked)
     if model_hash(clip) != held["hash"]:
         raise _other(run, source)
     return clip
@@ -93,17 +95,23 @@ def _known(run: "Run", source: str | None, *, texts: bool) -> tuple[int, int] | 
     """The image size to load a run's model at, if not its own."""
     from jaxclip.described import describe
 
-    wanted, where = run.config, resolve(source or run.info["model"]["source"])
-    found, size = describe(where), None
+    wanted, (where, asked) = run.config, _place(run, source)
+    found, size = describe(where, offline=not asked), None
     if found.config.vision.image_size != wanted.vision.image_size:
         size = wanted.vision.image_size
-        found = describe(where, image_size=size)
+        found = describe(where, image_size=size, offline=not asked)
     # Its hash is of both of these, and of the weights.
     if (found.config.vision, found.config.preprocess) != (wanted.vision, wanted.preprocess):
         raise _other(run, source)
     if texts and found.no_texts:
         raise ValueError(found.no_texts)
     return size
+
+
+def _place(run: "Run", source: str | None) -> tuple[str, bool]:
+    """Where a run's model is, and whether anybody typed that: what run.json says may be somebody else's words, which
+    the network is never asked about."""
+    return resolve(source or run.info["model"]["source"]), source is not None
 
 
 class _OtherError(ValueError):
