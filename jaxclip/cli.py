@@ -24,6 +24,7 @@ from jaxclip.commands.report import Report
 from jaxclip.commands.retrieve import Retrieve
 from jaxclip.commands.run import Run
 from jaxclip.commands.segment import Segment
+from jaxclip.commands.surroundings import check_platform, surroundings
 from jaxclip.commands.textspan import TextSpan
 from jaxclip.commands.typed import as_typed, noted
 from jaxclip.commands.usage import UsageError, closest, parse, summary
@@ -123,7 +124,9 @@ def _run(words: list[str], debug: bool) -> tuple[int, dict[str, Any] | None]:
             near = closest(words[0], COMMANDS)
             raise UsageError(f"there is no command {words[0]}{near} `jaxclip --help` shows what there is.")
         command = parse(words[0], COMMANDS[words[0]], words[1:])
-        with _told_shortly(COMMANDS[words[0]]):
+        with surroundings(), _told_shortly(COMMANDS[words[0]]):
+            if not isinstance(command, Run):  # which joins other hosts first
+                check_platform()
             return 0, command.run()
     except Failed as failure:
         _complain(failure)

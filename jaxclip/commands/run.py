@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import Failed, check_folder, check_least, resolve, say
+from jaxclip.commands.surroundings import check_platform
 from jaxclip.config import DType, Precision
 
 
@@ -109,6 +110,7 @@ class Run:
         from jaxclip.report.stages import stages
         from jaxclip.run_folder import check_goes_on, check_place, outline
 
+        check_platform()
         check_place(self.out)
         options = PassOptions(
             batch=self.batch, moments=self.moments, by=self.by, bank=self.bank, bank_dtype=self.bank_dtype,

@@ -92,7 +92,7 @@ def bases_figure(result: dict[str, Any], n_texts: int = 4) -> Figure:
         axis.set_title(f"{name}  ({head['variance_share']:.1%} of all heads' variance)", fontsize=9, loc="left")
         shown = [text for text in head["texts"][:n_texts] if text is not None] or [NOTHING]
         for i, text in enumerate(shown):
-            line = textwrap.shorten(text, 38, placeholder=" …").replace("$", r"\$")
+            line = textwrap.shorten(text, 38, placeholder=" …")
             axis.text(0.02, 0.94 - 0.84 * i / n_texts, line, fontsize=8, va="top", clip_on=True)
         axis.barh(0.03, head["explained"][-1], height=0.06, color=BLUE, align="center")
     figure.suptitle(

@@ -6,6 +6,8 @@ light grey in the middle straight lines of one length run to a blue and to an or
 value are equal steps in lightness and in colour, on both sides.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import matplotlib
@@ -21,12 +23,25 @@ ENDS = ((38.0, 46.0, 278.0), (96.0, 0.0, 0.0), (38.0, 46.0, 40.0))
 PAPER: dict[Any, Any] = {
     "font.family": "sans-serif", "font.size": 10, "axes.titlesize": 11, "axes.spines.top": False,
     "axes.spines.right": False, "legend.frameon": False, "lines.linewidth": 1.8, "pdf.fonttype": 42,
-    "svg.hashsalt": "jaxclip",
+    "svg.hashsalt": "jaxclip", "text.parse_math": False,
 }  # fmt: skip
-"""matplotlib's settings for all figures. Letters stay letters in PDF; ids in SVG do not change from run to run."""
+"""matplotlib's settings for all figures, beside its own defaults. Letters stay letters in PDF, and dollar signs in any
+text; ids in SVG do not change from run to run."""
 
-on_paper = matplotlib.rc_context(PAPER)
-"""Decorates what makes a figure: settings count where axes are made, not only where they are drawn."""
+
+@contextmanager
+def _on_paper() -> Iterator[None]:
+    """`PAPER` over what matplotlib comes with, whatever its user has set; afterwards that is as it was."""
+    # Values as they are: reading deprecated ones by name would warn. The backend belongs to the user's session.
+    shipped = {name: value for name, value in dict.items(matplotlib.rcParamsDefault) if name != "backend"}
+    with matplotlib.rc_context():
+        dict.update(matplotlib.rcParams, shipped)
+        matplotlib.rcParams.update(PAPER)
+        yield
+
+
+on_paper = _on_paper()
+"""Decorates what makes or writes a figure: settings count where axes are made, and where they are drawn."""
 
 
 def diverging(n: int = 511) -> ListedColormap:

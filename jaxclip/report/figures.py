@@ -1,5 +1,6 @@
 """Figures: a picture with its maps, and direct effects by layer and head."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
@@ -9,6 +10,7 @@ from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
 from jaxclip.report.colours import diverging, on_paper
+from jaxclip.report.lettering import letter, wrapped
 
 DOTS_PER_INCH = 300.0
 
@@ -45,11 +47,11 @@ def map_figure(
             values, extent=(left, right, bottom, top), cmap=diverging(), vmin=-limit, vmax=limit, alpha=0.72,
             interpolation="bilinear",
         )  # fmt: skip
-        axis.set_title(_wrapped(text), fontsize=10)
+        axis.set_title(wrapped(text), fontsize=10)
     for axis in axes:
         axis.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5), xticks=[], yticks=[])
     if drawn is not None:
-        figure.colorbar(drawn, ax=list(axes), label=_wrapped(unit), shrink=0.85)
+        figure.colorbar(drawn, ax=list(axes), label=wrapped(unit), shrink=0.85)
     return figure
 
 
@@ -69,7 +71,7 @@ def effects_figure(
     left.set(xlabel="head", ylabel="layer", title=title, xticks=range(attn.shape[1]), yticks=range(len(attn)))
     right.set(xticks=[0], xticklabels=["MLP"])
     right.tick_params(left=False)
-    figure.colorbar(drawn, ax=[left, right], label=_wrapped(unit))
+    figure.colorbar(drawn, ax=[left, right], label=wrapped(unit))
     return figure
 
 
@@ -90,16 +92,9 @@ def save_all(figure: Figure, path: Path, formats: Sequence[str]) -> list[Path]:
 @on_paper
 def write(figure: Figure, path: Path, dpi: float | Literal["figure"]) -> Path:
     """The same figure is the same file, to the last byte: the day it was written is left out."""
+    letter(figure)
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
-    figure.savefig(path, dpi=dpi, metadata=undated.get(path.suffix))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from")  # one a letter; `letter` has said it
+        figure.savefig(path, dpi=dpi, metadata=undated.get(path.suffix))
     return path
-
-
-def _wrapped(text: str, width: int = 30) -> str:
-    lines, line = [], ""
-    for word in text.replace("$", r"\$").split():
-        if line and len(line) + len(word) >= width:
-            lines.append(line)
-            line = ""
-        line = f"{line} {word}".strip()
-    return "\n".join([*lines, line])

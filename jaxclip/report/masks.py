@@ -84,5 +84,4 @@ def painted(
 
 
 def _cut(text: str, most: int = 26) -> str:
-    text = text if len(text) <= most else f"{text[: most - 2]} …"
-    return text.replace("$", r"\$")
+    return text if len(text) <= most else f"{text[: most - 2]} …"

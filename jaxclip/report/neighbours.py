@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from jaxclip.preprocess import unnormalize
 from jaxclip.report.colours import BLUE, GREY, RED, on_paper
-from jaxclip.report.figures import _wrapped
+from jaxclip.report.lettering import wrapped
 from jaxclip.report.rankings import head_name
 from jaxclip.report.report_pictures import Pictures, run_source
 from jaxclip.report.tables import print_numbers
@@ -121,7 +121,7 @@ def neighbours_figure(result: dict[str, Any], query: int, shown: Mapping[int, Im
     axis = left.subplots()
     axis.imshow(asked)
     axis.set(xticks=[], yticks=[])
-    axis.set_title(_wrapped(entry["name"], 18), fontsize=9)
+    axis.set_title(wrapped(entry["name"], 18), fontsize=9)
     words = result["property"] or "chosen heads"
     titles = (f"by {words}: heads {', '.join(result['heads'])}", "by the whole embedding")
     for part, way, title in zip(right.subfigures(2, 1), WAYS, titles, strict=True):

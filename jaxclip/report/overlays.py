@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 
 from jaxclip.report.colours import diverging, on_paper
 from jaxclip.report.figures import write
+from jaxclip.report.lettering import wrapped
 
 STRENGTH = 0.65
 """Share of the colour in an overlay; the rest is the picture in grey."""
@@ -72,28 +73,15 @@ def overlay_figure(
             )  # fmt: skip
             axis.imshow(panel, interpolation="nearest", aspect="auto")
             axis.set(xticks=[], yticks=[])
-            axis.set_title(_wrapped(text), fontsize=9)
+            axis.set_title(wrapped(text, 34, most=2), fontsize=9)
         legend = figure.add_axes(((gap + n * (INCHES + gap)) / across, bottom / down, 0.15 / across, tall / down))
         scale = Normalize(-row.limit or -1, row.limit or 1)
         figure.colorbar(ScalarMappable(scale, diverging()), cax=legend)
         legend.tick_params(labelsize=7)
-        legend.set_ylabel(_wrapped(unit, 36), fontsize=7)
+        legend.set_ylabel(wrapped(unit, 36, most=2), fontsize=7)
     return figure
 
 
 def save_overlay_figure(figure: Figure, path: Path) -> Path:
     """Write a figure of `overlay_figure` at its own resolution, as PNG, SVG or PDF by the path's suffix."""
     return write(figure, path, "figure")
-
-
-def _wrapped(text: str, width: int = 34) -> str:
-    """At most two lines, with dollar signs that are no formulas."""
-    lines, line = [], ""
-    for word in text.split():
-        if line and len(line) + len(word) >= width:
-            lines.append(line)
-            line = ""
-        line = f"{line} {word}".strip()
-    lines.append(line)
-    kept = lines if len(lines) < 3 else [lines[0], lines[1][: width - 4] + " ..."]
-    return "\n".join(kept).replace("$", r"\$")
