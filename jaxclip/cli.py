@@ -7,7 +7,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from jaxclip import __version__
@@ -78,14 +78,16 @@ def _main(words: list[str]) -> int:
     if words[:1] == ["--complete"]:  # a shell asks, see commands/completion.py
         print(_offered(words[1:]))
         return 0
-    debug, as_json = (flag in words and not words.remove(flag) for flag in ("--debug", "--json"))
+    flags = ("--debug", "--json", "--any-size")
+    debug, as_json, any_size = (flag in words and not words.remove(flag) for flag in flags)
     if not words or words[0] in ("-h", "--help", "help"):
         print(overview())
         return 0
     if words[0] in ("-V", "--version"):
         print(f"jaxclip {__version__}")
         return 0
-    status, result = _run(words, debug)
+    with _any_size() if any_size else nullcontext():
+        status, result = _run(words, debug)
     if as_json and result is not None:
         print(json.dumps(result, indent=1))
     return status
@@ -154,6 +156,18 @@ def _run(words: list[str], debug: bool) -> tuple[int, dict[str, Any] | None]:
 
 
 @contextmanager
+def _any_size() -> Iterator[None]:
+    """Pictures of any number of pixels are read, in every command: there is one reader, and it asks Pillow."""
+    from PIL import Image
+
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+
+
+@contextmanager
 def _told_shortly(kind: type) -> Iterator[None]:
     """Warnings for users in one line, without the place in the code."""
     with warnings.catch_warnings():
@@ -165,6 +179,7 @@ def _told_shortly(kind: type) -> Iterator[None]:
             say(noted(str(message), kind))
 
         warnings.showwarning = show
+        warnings.filterwarnings("ignore", ".*decompression bomb")  # the reader of pictures has a limit of its own
         yield
 
 

@@ -7,16 +7,15 @@ to three grey levels.
 
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from jaxclip.config import PreprocessConfig
-from jaxclip.image_files import open_image
+from jaxclip.image_files import PILLOWS_LIMIT, explained, read_picture
 
 ImageLike = Image.Image | str | Path | bytes | np.ndarray
 """A Pillow image, a file's path, a file's bytes, or pixels `[height, width, 3]` as uint8."""
@@ -29,7 +28,11 @@ _FILTERS = {
 
 
 def preprocess(
-    images: ImageLike | Sequence[ImageLike], config: PreprocessConfig, *, apply_exif: bool | None = None
+    images: ImageLike | Sequence[ImageLike],
+    config: PreprocessConfig,
+    *,
+    apply_exif: bool | None = None,
+    said: set[str] | None = None,
 ) -> Float[np.ndarray, "batch height width channel"]:
     """Normalised images, bit for bit what OpenCLIP's inference transform gives.
 
@@ -43,28 +46,69 @@ def preprocess(
       config: the checkpoint's own preprocessing.
       apply_exif: turn photographs the way their EXIF orientation says. OpenCLIP does not, and neither did the training
         of any of its checkpoints, so None leaves them as stored and warns; False does so without a warning.
+      said: what was warned of before and is not again, for those who pass one image after another; it grows.
 
     Raises:
       FileNotFoundError: a path that does not exist.
       ValueError: no images, or one that is broken, empty, too large or of a mode with no agreed white; naming it.
     """
-    pixels, turned = [], []
+    pixels, turned, first = [], [], []
     for image, name in _named(images):
-        with _explained(name):
-            opened = _open(image)
-            if apply_exif is not False and is_turned(opened):
-                turned.append(name)
-                opened = upright(opened) if apply_exif else opened
-            pixels.append(_to_pixels(_to_eight_bits(opened), config))
+        with explained(name):
+            picture = read_picture(image, apply_exif=apply_exif)
+            pixels.append(_to_pixels(picture.image, config))
+        turned += [name] * (picture.is_turned and apply_exif is None)
+        first += [name] * picture.is_first
     if not pixels:
         raise ValueError("images is empty; pass at least one image.")
-    if turned and apply_exif is None:
-        warnings.warn(
-            f"{len(turned)} of {len(pixels)} images, first {turned[0]}, carry an EXIF orientation, which OpenCLIP "
-            "ignores: they are read as stored. Pass apply_exif=True to turn them.",
-            stacklevel=2,
-        )
+    remark(turned, first, len(pixels), set() if said is None else said)
     return normalize(np.stack(pixels), config)
+
+
+def resize(
+    image: Image.Image, size: tuple[int, int], config: PreprocessConfig
+) -> UInt8[np.ndarray, "height width channel"]:
+    """A whole picture at another height and width, in the colours that `preprocess` gives it: its order of resizing and
+    converting, its filter."""
+    return _colours(_resized(image, (size[1], size[0]), config))
+
+
+def shown(image: Image.Image, config: PreprocessConfig) -> UInt8[np.ndarray, "height width channel"]:
+    """A picture at its own resolution in the colours that the model sees: what figures and overlays show.
+
+    Where it is resized with its alpha channel, what is wholly transparent turns black, whatever colour lay there.
+
+    Args:
+      image: what `jaxclip.image_files.read_picture` gives.
+      config: the checkpoint's own preprocessing.
+    """
+    if image.mode in ("RGBA", "LA") and _geometry(image.size, config)[0] != image.size:
+        image = image.convert({"RGBA": "RGBa", "LA": "La"}[image.mode]).convert(image.mode)
+    return _colours(image)
+
+
+def remark(turned: Sequence[str], first: Sequence[str], n: int, said: set[str]) -> None:
+    """Warn of pictures that were read otherwise than they may be expected, once each kind.
+
+    Args:
+      turned: those whose EXIF orientation was ignored.
+      first: those with more frames than the one that was read.
+      n: the number of all.
+      said: the kinds that were warned of already.
+    """
+    if turned and "turned" not in said:
+        said.add("turned")
+        which = f"{len(turned)} of {n} images, first {turned[0]}, carry" if n > 1 else f"{turned[0]} carries"
+        warnings.warn(
+            f"{which} an EXIF orientation, which OpenCLIP ignores: such images are read as stored. Pass "
+            "apply_exif=True to turn them.",
+            stacklevel=3,
+        )
+    if first and "first" not in said:
+        said.add("first")
+        warnings.warn(
+            f"{first[0]} holds several frames or pages, and of every such file the first alone is read.", stacklevel=3
+        )
 
 
 def normalize(
@@ -153,86 +197,32 @@ def _named(images: Any) -> Iterator[tuple[Any, str]]:
         yield image, str(path or f"image {index}")
 
 
-@contextmanager
-def _explained(name: str) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{name}: there is no such file.") from error
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise ValueError(
-            f"{name}: the image has more than Pillow's limit of {Image.MAX_IMAGE_PIXELS} pixels; if you trust "
-            "it, raise PIL.Image.MAX_IMAGE_PIXELS, or make it smaller."
-        ) from error
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{name}: this is no image that Pillow can read, or it is empty.") from error
-    except Exception as error:  # a damaged file can raise nearly anything from Pillow's parsers
-        raise ValueError(f"{name}: {error}") from error
-
-
-def _open(image: Any) -> Image.Image:
-    if isinstance(image, (str, Path, bytes)):
-        with open_image(image) as opened:
-            opened.load()
-    elif isinstance(image, Image.Image):
-        opened = image
-        opened.load()
-    elif hasattr(image, "__array__"):
-        opened = _from_array(np.asarray(image))
-    else:
-        raise ValueError(f"expected a Pillow image, a path, bytes or a uint8 array; got {type(image).__name__}.")
-    if min(opened.size) < 1:
-        raise ValueError(f"the image is empty, {opened.width} x {opened.height} pixels.")
-    return opened
-
-
-def _from_array(pixels: np.ndarray) -> Image.Image:
-    if pixels.ndim not in (2, 3) or (pixels.ndim == 3 and pixels.shape[2] not in (3, 4)):
-        raise ValueError(f"pixels must be [height, width, 3], channels last; got shape {pixels.shape}.")
-    if pixels.dtype != np.uint8:
-        raise ValueError(
-            f"pixels must be uint8, 0 to 255; got {pixels.dtype}. Images that are normalised already need no "
-            "preprocessing: pass them to clip.vision."
-        )
-    return Image.fromarray(np.ascontiguousarray(pixels))
-
-
-def _to_eight_bits(image: Image.Image) -> Image.Image:
-    sixteen = image.mode.startswith("I;16") or (image.mode == "I" and image.format in ("PNG", "PPM"))
-    if sixteen:
-        return Image.fromarray(np.rint(np.asarray(image) / 257).astype(np.uint8))
-    if image.mode in ("I", "F"):
-        raise ValueError(f"mode {image.mode} has 32 bits a pixel and no agreed white; scale it to uint8 first.")
-    return image
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """A photograph turned the way its EXIF orientation says; as it is where that says nothing."""
-    return ImageOps.exif_transpose(image) if is_turned(image) else image
-
-
-def is_turned(image: Image.Image) -> bool:
-    """Whether its EXIF data says that it is to be shown otherwise than it is stored."""
-    try:
-        return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
-    except Exception:  # damaged EXIF data says nothing, and the pixels are sound
-        return False
-
-
 def _to_pixels(image: Image.Image, config: PreprocessConfig) -> UInt8[np.ndarray, "height width channel"]:
     (width, height), (left, top) = _geometry(image.size, config)
-    if not 0 < width * height <= (Image.MAX_IMAGE_PIXELS or width * height):
+    if not 0 < width * height <= (Image.MAX_IMAGE_PIXELS or PILLOWS_LIMIT):
         raise ValueError(
             f"{image.width} x {image.height} pixels are too narrow to resize to {config.size}; crop it first."
         )
-    if (width, height) != image.size:
-        image = image.resize((width, height), _resampling(config))
+    image = _resized(image, (width, height), config)
     if width < config.size[1] or height < config.size[0]:
         image = _pad(image, config)
     left, top = max(left, 0), max(top, 0)
     image = image.crop((left, top, left + config.size[1], top + config.size[0]))
-    image.info.pop("transparency", None)  # the conversion drops it anyway, but Pillow warns about some kinds
-    return np.array(image.convert("RGB"))
+    return _colours(image)
+
+
+def _resized(image: Image.Image, size: tuple[int, int], config: PreprocessConfig) -> Image.Image:
+    """A picture of that width and height, still in its own mode."""
+    return image if image.size == size else image.resize(size, _resampling(config))
+
+
+def _colours(image: Image.Image) -> UInt8[np.ndarray, "height width channel"]:
+    # The conversion drops it anyway, but Pillow warns about some kinds.
+    info, image.info = image.info, {key: value for key, value in image.info.items() if key != "transparency"}
+    try:
+        return np.array(image.convert("RGB"))
+    finally:
+        image.info = info
 
 
 def _geometry(size: tuple[int, int], config: PreprocessConfig) -> tuple[tuple[int, int], tuple[int, int]]:

@@ -212,8 +212,8 @@ def _by_window(
 ) -> Iterator[Found]:
     [one], vision, taken = some, clip.vision, None
     height, width = _sides(one.image, options.window, vision.config.patch_size)
-    resized = one.image.resize((width, height), Image.Resampling.BICUBIC)
-    image = pictures.normalize(np.asarray(resized), clip.config.preprocess)
+    resized = pictures.resize(one.image, (height, width), clip.config.preprocess)
+    image = pictures.normalize(resized, clip.config.preprocess)
     how = {"stride": options.stride, "batch": options.batch, "heads": heads}
     if options.way == "foreground":
         taken = int(_scores(clip, view(clip, some, "squash")[0], classes).argmax())

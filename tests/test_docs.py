@@ -76,7 +76,7 @@ def test_an_output_that_is_not_what_comes_out_is_found(tmp_path):
 def test_commands_on_a_page_have_the_arguments_they_show(page):
     for line in commands(page):
         arguments = shlex.split(line.split(" > ")[0], comments=True)[1:]
-        arguments = [word for word in arguments if word not in ("--json", "--debug")]
+        arguments = [word for word in arguments if word not in ("--json", "--debug", "--any-size")]
         assert arguments[0] in COMMANDS, line
         parse(arguments[0], COMMANDS[arguments[0]], arguments[1:])
 

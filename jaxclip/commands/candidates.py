@@ -13,7 +13,12 @@ from tyro.conf import Positional
 from jaxclip.commands.usage import summary
 
 FIRST = {"--help": "what there is", "--version": "of jaxclip"}
-EVERY = {"--help": "what it takes", "--json": "print the result on standard output", "--debug": "show tracebacks"}
+EVERY = {
+    "--help": "what it takes",
+    "--json": "print the result on standard output",
+    "--any-size": "read pictures of any number of pixels",
+    "--debug": "show tracebacks",
+}
 
 
 @dataclass(frozen=True)

@@ -46,14 +46,10 @@ def check_picture(path: Path) -> None:
     Raises:
       ValueError: it is no image.
     """
-    from PIL import UnidentifiedImageError
+    from jaxclip.image_files import explained, open_image
 
-    from jaxclip.image_files import open_image
-
-    try:
+    with explained(path):
         open_image(path).close()
-    except UnidentifiedImageError as error:
-        raise ValueError(f"{path}: this is no image that Pillow can read, or it is empty.") from error
 
 
 def _draw(index: int, out: Path) -> Path:

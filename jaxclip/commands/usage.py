@@ -16,8 +16,9 @@ from jaxclip.commands.optional import REGISTRY
 Command = TypeVar("Command")
 
 EVERY = """every command:
-  --json     print the result on standard output, for scripts
-  --debug    show tracebacks
+  --json      print the result on standard output, for scripts
+  --any-size  read pictures of any number of pixels: of those that you trust, see docs/trust.md
+  --debug     show tracebacks
 """
 
 

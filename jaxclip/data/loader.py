@@ -62,6 +62,7 @@ class Reader:
     ):
         self.source, self.config, self.rows, self.apply_exif = source, config, rows, apply_exif
         self.listing, self.room = listing, room or Room()
+        self._said: set[str] = set()  # a pass warns once, not once an image
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -79,7 +80,7 @@ class Reader:
         labels = dict(example.labels)
         try:
             with self.room.taken(declared_bytes(example.image, self.apply_exif)):
-                pixels = preprocess(example.image, self.config, apply_exif=self.apply_exif)[0]
+                pixels = preprocess(example.image, self.config, apply_exif=self.apply_exif, said=self._said)[0]
         except (ValueError, FileNotFoundError) as error:
             _check_reading(example.name, error.__cause__)
             return Read(example.name, labels, None, str(error))

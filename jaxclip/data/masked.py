@@ -7,7 +7,8 @@ from PIL import Image
 
 
 class Masked(NamedTuple):
-    """One picture in RGB, and its mask where there is one; `name` tells it apart."""
+    """One picture, and its mask where there is one; `name` tells it apart. The picture is in its own mode, as
+    `jaxclip.image_files.read_picture` gives it: colours are converted where the model's preprocessing does it."""
 
     name: str
     image: Image.Image

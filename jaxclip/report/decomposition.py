@@ -9,8 +9,8 @@ import numpy as np
 
 from jaxclip.clip import Clip
 from jaxclip.effects import direct_effects, text_directions
-from jaxclip.image_files import open_image
-from jaxclip.preprocess import crop_box, upright
+from jaxclip.image_files import read_picture
+from jaxclip.preprocess import crop_box, shown
 from jaxclip.report.figures import effects_figure, map_figure, save_all
 from jaxclip.report.tables import print_numbers
 
@@ -43,10 +43,8 @@ def decompose_pictures(
         total = effects.init + effects.heads.sum((0, 1)) + effects.mlp.sum(0)
         entry = {"file": str(path), "sum_error": float(np.abs(total - effects.similarity).max())}
         result["pictures"][name] = entry | {"texts": effects.to_dict(texts)}
-        with open_image(path) as opened:
-            picture = upright(opened) if apply_exif else opened
-            box = crop_box(picture.size, clip.config.preprocess)
-            seen = np.asarray(picture.convert("RGB"))
+        picture = read_picture(path, apply_exif=apply_exif).image
+        box, seen = crop_box(picture.size, clip.config.preprocess), shown(picture, clip.config.preprocess)
         save_all(map_figure(seen, effects.map(), texts, box, unit), out / f"{name}_map", formats)
         best = int(effects.similarity.argmax())
         figure = effects_figure(effects.heads[:, :, best], effects.mlp[:, best], texts[best], unit)

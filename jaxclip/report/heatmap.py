@@ -10,11 +10,11 @@ from PIL import Image
 
 from jaxclip.clip import Clip
 from jaxclip.config import VisionConfig
+from jaxclip.data.picture_files import PictureReader
 from jaxclip.effects import text_directions
 from jaxclip.frames import maps_to_picture
-from jaxclip.image_files import open_image
 from jaxclip.nonfinite import check_images
-from jaxclip.preprocess import crop_box, upright
+from jaxclip.preprocess import crop_box, shown
 from jaxclip.report.overlays import Row, overlay, overlay_figure, save_overlay_figure
 from jaxclip.spatial import chosen_heads, text_maps
 
@@ -59,7 +59,8 @@ def heatmap_picture(
     if each:
         check_panels(config, heads, len(texts))
     directions = text_directions(clip, list(texts), relative=relative)
-    inputs = clip.preprocess([image], apply_exif=apply_exif)
+    photograph = PictureReader(apply_exif).read(image, str(image))
+    inputs = clip.preprocess(photograph)
     embedding = np.asarray(clip.encode_image(inputs))
     check_images(embedding, clip.vision, inputs, [str(image)])
     norm = float(np.linalg.norm(embedding))
@@ -73,10 +74,7 @@ def heatmap_picture(
     # The sum is larger than its parts: it has a scale of its own, and heads share one, for they are to be compared.
     largest = [float(np.abs(grid).max()) for grid in grids]
     limits = [largest[0], *[max(largest[1:], default=0.0)] * (len(grids) - 1)]
-    with open_image(image) as opened:
-        photograph = upright(opened) if apply_exif else opened
-        box = crop_box(photograph.size, clip.config.preprocess)
-        picture = np.asarray(photograph.convert("RGB"))
+    box, picture = crop_box(photograph.size, clip.config.preprocess), shown(photograph, clip.config.preprocess)
     rows = [
         Row(name, maps_to_picture(grid, picture.shape[:2], box, config.image_size, config.patch_size), limit)
         for name, grid, limit in zip(names, grids, limits, strict=True)

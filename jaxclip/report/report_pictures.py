@@ -62,6 +62,7 @@ class Pictures:
 
     def __init__(self, run: Run, source: Source, config: Any):
         self.run, self.source, self.config = run, source, config
+        self._said: set[str] = set()
 
     def inputs(self, rows: Sequence[int]) -> Float[np.ndarray, "batch height width channel"]:
         """What the tower takes.
@@ -69,10 +70,10 @@ class Pictures:
         Raises:
           ValueError: another image stands where the run had one, or it cannot be read any more.
         """
-        images = []
+        images, apply_exif = [], self.run.info["options"]["apply_exif"]
         for row in rows:
-            example = _checked(self.run, self.source, row)
-            images.append(preprocess(example.image, self.config, apply_exif=self.run.info["options"]["apply_exif"])[0])
+            image = _checked(self.run, self.source, row).image
+            images.append(preprocess(image, self.config, apply_exif=apply_exif, said=self._said)[0])
         return np.stack(images)
 
     def small(self, image: Float[np.ndarray, "height width channel"], side: int) -> str:

@@ -13,6 +13,7 @@ from jaxclip.data.masked import MaskedSource
 from jaxclip.frames import UNSEEN
 from jaxclip.metrics import Segmented
 from jaxclip.pools import read_lines
+from jaxclip.preprocess import shown
 from jaxclip.report.figures import save_all
 from jaxclip.report.masks import Shown, masks_figure
 from jaxclip.report.progress import bar
@@ -129,7 +130,9 @@ def segment_to_folder(
     labels = ("background", "foreground") if options.way == "foreground" else ("background", *named.classes)
     with stages("segment") as at:
         at("figure")
-        few = [_shown(source, place, entry, out, options, order) for place, entry in enumerate(images[:MOST_SHOWN])]
+        few = [
+            _shown(clip, source, place, entry, out, options, order) for place, entry in enumerate(images[:MOST_SHOWN])
+        ]
         figures = save_all(masks_figure(few, labels[1:]), out / "pictures", formats)
     if total is not None:
         _print(clip.config.name, total, labels)
@@ -151,7 +154,13 @@ def segment_to_folder(
 
 
 def _shown(
-    source: MaskedSource, place: int, entry: dict[str, Any], out: Path, options: SegmentOptions, order: Any
+    clip: Clip,
+    source: MaskedSource,
+    place: int,
+    entry: dict[str, Any],
+    out: Path,
+    options: SegmentOptions,
+    order: Any,
 ) -> Shown:
     """A segmented picture, read back from where it was written."""
     one = ordered(source[place], order)
@@ -160,7 +169,8 @@ def _shown(
         truth = np.where(truth == UNSEEN, UNSEEN, truth > 0).astype(np.int32)
     largest = sorted(((share, name) for name, share in entry["shares"].items() if share > LEAST_SHARE), reverse=True)
     found = entry.get("class") or ", ".join(name for _, name in largest) or "nothing"
-    return Shown(one.name, f"found: {found}", np.asarray(one.image), read_mask(out / entry["mask"]), truth)
+    picture = shown(one.image, clip.config.preprocess)
+    return Shown(one.name, f"found: {found}", picture, read_mask(out / entry["mask"]), truth)
 
 
 class Maskless:
