@@ -7,9 +7,9 @@ a program that runs what the file says, and stubs that other packages fill; none
 
 import io
 import stat
-import struct
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,7 +57,7 @@ def read_picture(image: Any, *, apply_exif: bool | None = None) -> Picture:
     if isinstance(image, (str, Path, bytes, io.BytesIO)):
         with open_image(image) as opened:
             is_first = has_frames(opened)
-            opened.load()
+            load(opened)
     elif isinstance(image, Image.Image):
         opened, is_first = image, False  # its frame is the caller's choice
         opened.load()
@@ -93,21 +93,30 @@ def open_image(file: str | Path | bytes | io.BytesIO) -> Image.Image:
         n_bytes = status.st_size
         if not stat.S_ISREG(status.st_mode):
             raise ValueError("expected a file with an image; this is a folder, a pipe or a device.")
+    most = most_pixels(n_bytes)
     try:
-        opened = Image.open(file, formats=_known())
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        opened = _open_large(file)
+        try:
+            opened = Image.open(file, formats=_known())
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            with _allowing(most):
+                opened = Image.open(file, formats=_known())
+        if most is not None and opened.width * opened.height > most:
+            opened.close()
+            raise Image.DecompressionBombError
     except UnidentifiedImageError:
         _refuse_heic(file)
         raise
-    limit = most_pixels(n_bytes)
-    if limit is not None and opened.width * opened.height > limit:
-        opened.close()
-        raise Image.DecompressionBombError(
-            f"{opened.width} x {opened.height} pixels are more than Pillow's limit of {Image.MAX_IMAGE_PIXELS} pixels"
-            + (f", and {n_bytes} bytes are few for so many" if Image.MAX_IMAGE_PIXELS == PILLOWS_LIMIT else "")
-        )
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        few = f", and {n_bytes} bytes are few for so many" if _limit() == PILLOWS_LIMIT else ""
+        raise Image.DecompressionBombError(f"it has more than Pillow's limit of {_limit()} pixels{few}") from error
     return opened
+
+
+def load(opened: Image.Image) -> None:
+    """Decode what `open_image` opened."""
+    n, limit = opened.width * opened.height, _limit()
+    with _allowing(n) if limit is not None and n > limit else nullcontext():
+        opened.load()
 
 
 def most_pixels(n_bytes: int) -> int | None:
@@ -116,7 +125,7 @@ def most_pixels(n_bytes: int) -> int | None:
     Pillow's limit, `PIL.Image.MAX_IMAGE_PIXELS`, as it was set or switched off. Where nobody set it, a larger file than
     that of a small trap may have more: what is read stays in proportion to what there is to be read.
     """
-    limit = Image.MAX_IMAGE_PIXELS
+    limit = _limit()
     return max(limit, PIXELS_PER_BYTE * n_bytes) if limit == PILLOWS_LIMIT else limit
 
 
@@ -200,19 +209,29 @@ def _known() -> tuple[str, ...]:
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
-def _open_large(file: str | Path | io.BytesIO) -> Image.Image:
-    """As `PIL.Image.open`, without its limit: that is one number for the whole process, whatever a file's size."""
-    beginning = _beginning(file)
-    for name in _known():
-        make, accepts = Image.OPEN[name]
+_DECODING, _SWITCHING = threading.Lock(), threading.Lock()
+_lifted: list[int | None] = []
+"""Pillow's limit as it was, while it is another."""
+
+
+@contextmanager
+def _allowing(n: int | None) -> Iterator[None]:
+    """Pictures of so many pixels, one at a time: Pillow has one limit for the whole process, whatever a file's size,
+    and its decoders ask for it too."""
+    with _DECODING:
+        with _SWITCHING:
+            _lifted.append(Image.MAX_IMAGE_PIXELS)
+            Image.MAX_IMAGE_PIXELS = n
         try:
-            if accepts is None or accepts(beginning) is True:
-                if isinstance(file, io.BytesIO):
-                    file.seek(0)
-                return make(file, "")
-        except (SyntaxError, IndexError, TypeError, struct.error):  # what Pillow's formats say of each other's files
-            continue
-    raise UnidentifiedImageError("none of the formats")
+            yield
+        finally:
+            with _SWITCHING:
+                Image.MAX_IMAGE_PIXELS = _lifted.pop()
+
+
+def _limit() -> int | None:
+    with _SWITCHING:
+        return _lifted[0] if _lifted else Image.MAX_IMAGE_PIXELS
 
 
 def _beginning(file: str | Path | io.BytesIO) -> bytes:

@@ -81,7 +81,7 @@ def test_a_small_file_of_a_huge_picture_is_refused_before_it_is_decoded(tmp_path
     (tmp_path / "a.png").write_bytes(png(side, side, b""))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-        assert re.search("limit|pixels are more than", told(READERS[reader], tmp_path / "a.png"))
+        assert re.search("more than Pillow.s limit", told(READERS[reader], tmp_path / "a.png"))
 
 
 def test_the_limit_can_be_raised_for_pictures_one_trusts(monkeypatch):
