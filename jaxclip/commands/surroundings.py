@@ -15,9 +15,12 @@ def surroundings() -> Iterator[None]:
     matplotlib's settings come from its own files, and its backend draws into files: what figures look like is decided
     in `jaxclip.report.colours`, and a notebook's backend or a broken settings file stops no command.
 
-    JAX keeps every compiled program where `JAX_COMPILATION_CACHE_DIR` is set, not only those that took a second.
+    Of JAX's settings those that change numbers, or forbid what the towers do on purpose, are as JAX has them by itself
+    (`OURS`); and every compiled program is kept where `JAX_COMPILATION_CACHE_DIR` is set, not only those that took a
+    second.
     """
     wanted = {"MPLBACKEND": "agg", **_shipped_settings()}
+    wanted |= {name: value for name, value in OURS.items() if name in os.environ}
     wanted |= {name: value for name, value in CACHE.items() if name not in os.environ}
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
@@ -32,6 +35,19 @@ def surroundings() -> Iterator[None]:
             else:
                 os.environ[name] = value
 
+
+OURS = {
+    "JAX_ENABLE_X64": "0",
+    "JAX_DEFAULT_PRNG_IMPL": "threefry2x32",
+    "JAX_THREEFRY_PARTITIONABLE": "1",
+    "JAX_NUMPY_DTYPE_PROMOTION": "standard",
+    "JAX_NUMPY_RANK_PROMOTION": "allow",
+    "JAX_TRANSFER_GUARD": "allow",
+    "JAX_TRANSFER_GUARD_HOST_TO_DEVICE": "allow",
+    "JAX_TRANSFER_GUARD_DEVICE_TO_DEVICE": "allow",
+    "JAX_TRANSFER_GUARD_DEVICE_TO_HOST": "allow",
+}
+"""What people set to find faults in programs of their own; a command calculates the same under all of it."""
 
 CACHE = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 """Most of a small model's programs compile in less than JAX's own least second; together they take many."""
