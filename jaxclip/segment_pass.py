@@ -19,6 +19,7 @@ from jaxclip.axes import AnyArray
 from jaxclip.clip import Clip
 from jaxclip.config import ClipConfig
 from jaxclip.data.mask_files import save_mask
+from jaxclip.data.mask_labels import Masks
 from jaxclip.data.masked import Masked, MaskedSource
 from jaxclip.frames import UNSEEN, Box, labels_to_picture, mask_in_view
 from jaxclip.metrics import Segmented, score_batch
@@ -107,6 +108,7 @@ def segment_data(
     if limit is not None and limit < 1:
         raise ValueError(f"limit must be at least 1; got {limit}.")
     check_window(clip.config, options)
+    check_masks(source, options.way, len(classes))
     n = len(source) if limit is None else min(limit, len(source))
     mesh = sharding.local_mesh() if mesh is None else mesh
     way, size = (_by_window, 1) if options.window else (_by_frame, options.batch)
@@ -119,6 +121,18 @@ def segment_data(
     for start in range(0, n, size):
         some = [ordered(source[i], order) for i in range(start, min(start + size, n))]
         yield from way(clip, some, classes, options, background, heads)
+
+
+def check_masks(source: MaskedSource, way: Way, n_classes: int) -> Masks | None:
+    """What the numbers in a source's mask files mean, where it reads them from files.
+
+    Raises:
+      ValueError: they do not tell.
+    """
+    masks: Masks | None = getattr(source, "masks", None)
+    if masks is not None:
+        masks.check(way, n_classes)
+    return masks
 
 
 def check_window(config: ClipConfig, options: SegmentOptions) -> None:

@@ -157,7 +157,7 @@ def test_a_class_has_one_colour_wherever_it_is():
         (("{data}", "--classes", "cat", "dog", "--limit", "0"), "limit must be at least 1"),
         (("scenes", "--way", "classes", "--classes", "cat", "dog"), "metrics over classes need the data's own"),
         (("{data}", "--classes", "cat", "dog", "--masks", "nowhere"), "no such folder of masks"),
-        ((*WINDOWS, "48", "--background", "sky", "sea"), "p0.png: masks must hold labels 0 to 2; got [3]"),
+        ((*WINDOWS, "48", "--background", "sky", "sea"), "the masks must hold labels 0 to 2; got 0, 1, 2, 3, 255"),
         ((*WINDOWS, "16"), "window must be at least the 32 pixels that small takes; got 16"),
         (("{wrong}", "--classes", "cat", "dog"), "the mask of p1.png must be 96 x 64 pixels"),
     ],

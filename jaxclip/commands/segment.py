@@ -34,6 +34,16 @@ class Segment:
     """A file of one prompt a line with {} where the class goes. Default: "a photo of a {}."."""
     masks: Path | None = None
     """A folder of masks under the pictures' names, where they do not lie with the data."""
+    mask_background: int | None = None
+    """The label of the background in mask files, if it is not 0."""
+    mask_ignore: tuple[int, ...] = ()
+    """Labels of pixels that do not count. Default: 255, where there are other labels beside it."""
+    mask_first: int | None = None
+    """The label of the first class in mask files; the others follow it. 0 if there is no background before it."""
+    mask_threshold: int | None = None
+    """Masks are greys, and from this one on a pixel is the object: 128, where edges are smooth."""
+    mask_colours: str | None = None
+    """Masks are colours: a file with red, green and blue of label 0, 1, ... a line, or "voc" for Pascal VOC's."""
     split: str | None = None
     """Of data that has splits."""
     limit: int | None = None
@@ -72,20 +82,31 @@ class Segment:
             at("starting")
             import jaxclip
             from jaxclip.commands.inputs import model_config
+            from jaxclip.data.mask_files import read_colours
+            from jaxclip.data.mask_labels import MaskLabels
             from jaxclip.data.segmentation_data import open_masked
             from jaxclip.image_files import suffixes
             from jaxclip.report.segment import Named, segment_to_folder
-            from jaxclip.segment_pass import SegmentOptions, check_window
+            from jaxclip.segment_pass import SegmentOptions, check_masks, check_window
 
             options = SegmentOptions(self.way, self.frame, self.window, self.stride, self.batch)
             if Path(self.data).suffix.lower() in suffixes() and Path(self.data).is_file():
                 check_picture(Path(self.data))
             exif = self.apply_exif or None
-            source = open_masked(self.data, masks=self.masks, split=self.split, apply_exif=exif)
+            colours = None if self.mask_colours is None else read_colours(self.mask_colours)
+            labels = MaskLabels(
+                self.mask_background, self.mask_ignore or None, self.mask_first, self.mask_threshold, colours
+            )
+            source = open_masked(
+                self.data, masks=self.masks, split=self.split, apply_exif=exif, labels=labels, limit=self.limit
+            )
             named = Named.read(source, self.classes, self.background, self.templates)
             named.check(options)
             order = named.order(source) if self.metrics and self.way == "classes" else None
             check_window(model_config(self.model, image_size=self.image_size, heads=self.heads), options)
+            if self.metrics and getattr(source, "masks", None) is not None:
+                at("reading masks")
+                check_masks(source, self.way, len(named.classes))
             at("loading the model")
             clip = jaxclip.load(
                 resolve(self.model), dtype=self.dtype, precision=self.precision, image_size=self.image_size
@@ -97,5 +118,7 @@ class Segment:
         write_json(self.out / "results.json", result)
         files = ", ".join([str(self.out / "results.json"), *result["files"]])
         unmeasured = "" if result["metrics"] or not self.metrics else "; the data has no masks to measure them by"
+        for note in [result["masks"], *result["notes"]]:
+            say(note) if note else None
         say(f"wrote {files} and {result['n_images']} masks in {self.out / 'masks'}{unmeasured}")
         return result

@@ -1,11 +1,12 @@
 """Pictures with masks, for segmentation: files, Pascal VOC's folders, ImageNet-Segmentation, tfds, and the scenes.
 
-In every mask 0 is the background, label i is the i-th of the source's classes (where it names them), and pixels
-labelled 255 do not count.
+In every mask that a source gives, 0 is the background, label i is the i-th of the source's classes (where it names
+them), and pixels labelled 255 do not count; `jaxclip.data.mask_labels` says how files are brought there.
 """
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from PIL import Image
 
 from jaxclip.data.files import images_below, read_text, subfolders
 from jaxclip.data.imagenet_segmentation import ImageNetSegmentation
-from jaxclip.data.mask_files import read_mask
+from jaxclip.data.mask_files import Raw, read_raw
+from jaxclip.data.mask_labels import MaskLabels, Masks
 from jaxclip.data.masked import Masked, MaskedSource, checked
 from jaxclip.data.picture_files import PictureReader
 from jaxclip.data.tfds_source import PREPARED, TfdsRecords
@@ -26,7 +28,11 @@ VOC_CLASSES = (
 
 
 class MaskFolders:
-    """Picture files and, by the same name without suffix, mask files."""
+    """Picture files and, by the same name without suffix, mask files.
+
+    Attributes:
+      masks: what is known of the mask files together; None without them.
+    """
 
     kind = "folders"
 
@@ -36,14 +42,20 @@ class MaskFolders:
         masks: Mapping[str, Path] | None,
         names: tuple[str, ...] | None,
         apply_exif: bool | None = None,
+        labels: MaskLabels = MaskLabels(),
     ):
-        self.class_names, self._pictures = names, PictureReader(apply_exif)
-        if masks is not None and (missing := [name for name in images if Path(name).stem not in masks]):
+        self.class_names, self._pictures, self._colours = names, PictureReader(apply_exif), labels.colours
+        ending = "" if masks is None else common_ending([Path(name).stem for name in images], masks)
+        stems = {name: Path(name).stem + ending for name in images}
+        if masks is not None and (missing := [name for name in images if stems[name] not in masks]):
             raise ValueError(
                 f"{missing[0]} has no mask of its name ({len(missing)} of {len(images)} pictures have none); add them, "
                 f"or remove the pictures."
             )
-        self._files = [(name, path, masks[Path(name).stem] if masks else None) for name, path in images.items()]
+        self._files = [(name, path, masks[stems[name]] if masks else None) for name, path in images.items()]
+        files = [mask for _, _, mask in self._files if mask is not None]
+        raws = partial(map, partial(read_raw, colours=labels.colours), files)
+        self.masks = Masks(raws, labels, known=names is not None) if masks is not None else None
 
     def __len__(self) -> int:
         return len(self._files)
@@ -51,7 +63,9 @@ class MaskFolders:
     def __getitem__(self, index: int) -> Masked:
         name, path, mask = self._files[index]
         picture = self._pictures.read(path, name)
-        return checked(name, picture, None if mask is None else read_mask(mask))
+        if mask is None or self.masks is None:
+            return checked(name, picture, None)
+        return checked(name, picture, self.masks.read(read_raw(mask, colours=self._colours)))
 
 
 class TfdsMasks(TfdsRecords):
@@ -62,10 +76,19 @@ class TfdsMasks(TfdsRecords):
 
     MASKS = ("segmentation_mask", "mask", "segmentation")
 
-    def __init__(self, data: str, split: str | None = None, masks: Path | None = None, apply_exif: bool | None = None):
+    def __init__(
+        self,
+        data: str,
+        split: str | None = None,
+        masks: Path | None = None,
+        apply_exif: bool | None = None,
+        labels: MaskLabels = MaskLabels(),
+        limit: int | None = None,
+    ):
         import tensorflow_datasets as tfds
 
         super().__init__(data, split)
+        self._limit = limit
         self._pictures = PictureReader(apply_exif)
         features = self.info.features
         labelled = [name for name, feature in features.items() if isinstance(feature, tfds.features.LabeledImage)]
@@ -75,20 +98,40 @@ class TfdsMasks(TfdsRecords):
         if self._folder is not None and self._file_name is None:
             raise ValueError(f"{data} does not name its pictures' files, so masks in a folder cannot be theirs.")
         self.class_names = self._class_names(features)
+        # Oxford-IIIT Pet's trimaps: 1 is the animal, 2 the background, 3 its border.
+        trimaps = self.info.name == "oxford_iiit_pet" and self._folder is None and labels == MaskLabels()
+        labels = MaskLabels(background=2, ignore=(3,)) if trimaps else labels
+        self._colours = labels.colours
+        own = self._folder is None or self.info.name == "voc"
+        known = trimaps or (own and self.class_names is not None)
+        has = self._mask is not None or self._folder is not None
+        self.masks = Masks(self._raws, labels, known=known) if has else None
+
+    def __len__(self) -> int:
+        return super().__len__() if self._limit is None else min(self._limit, super().__len__())
 
     def __getitem__(self, index: int) -> Masked:
         record = self.record(index)
-        name = f"{self.split}_{index:06d}"
+        name = self._name(record, index)
+        picture = self._pictures.read(io.BytesIO(record[self.image]), name)
+        return checked(name, picture, None if self.masks is None else self.masks.read(self._raw(record, name)))
+
+    def _name(self, record: Any, index: int) -> str:
         if self._file_name:
-            name = record[self._file_name].decode(errors="replace")
-        picture, mask = self._pictures.read(io.BytesIO(record[self.image]), name), None
-        if self._folder is not None:
-            if Path(name).stem not in self._folder:
-                raise ValueError(f"{name} has no mask of its name in the folder of masks.")
-            mask = read_mask(self._folder[Path(name).stem])
-        elif self._mask is not None:
-            mask = read_mask(io.BytesIO(record[self._mask]), name)
-        return checked(name, picture, mask)
+            return record[self._file_name].decode(errors="replace")
+        return f"{self.split}_{index:06d}"
+
+    def _raw(self, record: Any, name: str) -> Raw:
+        if self._folder is None:
+            return read_raw(io.BytesIO(record[self._mask]), name, self._colours)
+        if Path(name).stem not in self._folder:
+            raise ValueError(f"{name} has no mask of its name in the folder of masks.")
+        return read_raw(self._folder[Path(name).stem], colours=self._colours)
+
+    def _raws(self) -> Iterator[Raw]:
+        for index in range(len(self)):
+            record = self.record(index)
+            yield self._raw(record, self._name(record, index))
 
     def _class_names(self, features: Any) -> tuple[str, ...] | None:
         if self._mask is not None and self._folder is None:
@@ -124,7 +167,13 @@ class SceneMasks:
 
 
 def open_masked(
-    data: str | Path, *, masks: Path | None = None, split: str | None = None, apply_exif: bool | None = None
+    data: str | Path,
+    *,
+    masks: Path | None = None,
+    split: str | None = None,
+    apply_exif: bool | None = None,
+    labels: MaskLabels = MaskLabels(),
+    limit: int | None = None,
 ) -> MaskedSource:
     """Pictures to segment, with masks where there are any.
 
@@ -135,6 +184,9 @@ def open_masked(
       split: of data that has splits. In VOC's folder a list in ImageSets/Segmentation ("val"), without it every
         picture that has a mask.
       apply_exif: as `jaxclip.data.picture_files` has it; masks are those of the pictures as they then are.
+      labels: what the numbers in mask files mean, where it is known; else they tell, or it is asked for. Pascal VOC's,
+        and those of a tfds data set that names its classes, are known.
+      limit: only the first so many pictures of files and of tfds.
 
     Raises:
       FileNotFoundError: there is no such file or folder.
@@ -146,27 +198,48 @@ def open_masked(
     if not path.exists() and str(data) == "scenes":
         return SceneMasks(split)
     if path.is_dir() and (path / "JPEGImages").is_dir():
-        return _voc(path, split, apply_exif)
+        return _voc(path, split, apply_exif, labels, limit)
     if not path.exists() or (path.is_dir() and next(path.glob(f"**/{PREPARED}"), None) is not None):
-        return TfdsMasks(str(data), split, masks, apply_exif)
+        return TfdsMasks(str(data), split, masks, apply_exif, labels, limit)
     if split is not None:
         raise ValueError(f"{data} has no splits; leave out split={split!r}.")
     if path.is_file():
         if path.suffix.lower() in (".mat", ".h5", ".hdf5"):
             return ImageNetSegmentation(path)
-        return MaskFolders({path.name: path}, masks and masks_below(masks), None, apply_exif)
+        return MaskFolders({path.name: path}, masks and masks_below(masks), None, apply_exif, labels)
     if "images" in subfolders(path):
         inside = path / "masks" if (path / "masks").is_dir() else masks
-        return MaskFolders(_pictures(path / "images"), inside and masks_below(inside), None, apply_exif)
-    return MaskFolders(_pictures(path), masks and masks_below(masks), None, apply_exif)
+        return MaskFolders(
+            _pictures(path / "images", limit=limit), inside and masks_below(inside), None, apply_exif, labels
+        )
+    return MaskFolders(_pictures(path, limit=limit), masks and masks_below(masks), None, apply_exif, labels)
 
 
 def masks_below(folder: Path) -> dict[str, Path]:
-    """Mask files by their name without suffix."""
-    return {Path(name).stem: folder / name for name in images_below(folder, deep=False)[0]}
+    """Mask files by their name without suffix.
+
+    Raises:
+      ValueError: two have the same.
+    """
+    found = {}
+    for name in images_below(folder, deep=False)[0]:
+        if other := found.get(Path(name).stem):
+            raise ValueError(f"{folder} has two masks of one name, {other.name} and {name}; remove one.")
+        found[Path(name).stem] = folder / name
+    return found
 
 
-def _pictures(folder: Path, stems: Sequence[str] | None = None) -> dict[str, Path]:
+def common_ending(stems: Sequence[str], masks: Mapping[str, Path]) -> str:
+    """What every mask's name has behind its picture's, such as "_mask"; nothing where names are the same, or where
+    masks do not have one ending alone."""
+    if not stems or any(stem in masks for stem in stems):
+        return ""
+    first = {name[len(stems[0]) :] for name in masks if name.startswith(stems[0])}
+    endings = [ending for ending in first if all(stem + ending in masks for stem in stems)]
+    return endings[0] if len(endings) == 1 else ""
+
+
+def _pictures(folder: Path, stems: Sequence[str] | None = None, limit: int | None = None) -> dict[str, Path]:
     found = images_below(folder, deep=False)[0]
     if stems is not None:
         by_stem = {Path(name).stem: name for name in found}
@@ -175,10 +248,10 @@ def _pictures(folder: Path, stems: Sequence[str] | None = None) -> dict[str, Pat
         found = [by_stem[stem] for stem in stems]
     if not found:
         raise ValueError(f"{folder} holds no images; pass a folder with at least one.")
-    return {name: folder / name for name in found}
+    return {name: folder / name for name in found[:limit]}
 
 
-def _voc(path: Path, split: str | None, apply_exif: bool | None) -> MaskFolders:
+def _voc(path: Path, split: str | None, apply_exif: bool | None, labels: MaskLabels, limit: int | None) -> MaskFolders:
     if not (path / "SegmentationClass").is_dir():
         raise ValueError(f"{path} has JPEGImages and no SegmentationClass; add VOC's folder of masks.")
     masks = masks_below(path / "SegmentationClass")
@@ -189,4 +262,4 @@ def _voc(path: Path, split: str | None, apply_exif: bool | None) -> MaskFolders:
             there = ", ".join(sorted(file.stem for file in listed.parent.glob("*.txt"))) or "none"
             raise ValueError(f"{path} has no split {split!r} in ImageSets/Segmentation; it has {there}.")
         stems = read_text(listed).split()
-    return MaskFolders(_pictures(path / "JPEGImages", stems), masks, VOC_CLASSES, apply_exif)
+    return MaskFolders(_pictures(path / "JPEGImages", stems, limit), masks, VOC_CLASSES, apply_exif, labels)

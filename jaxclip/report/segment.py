@@ -19,7 +19,7 @@ from jaxclip.report.masks import Shown, masks_figure
 from jaxclip.report.progress import bar
 from jaxclip.report.stages import stages
 from jaxclip.report.tables import print_numbers
-from jaxclip.segment_pass import SegmentOptions, ordered, segment_data, write_masks
+from jaxclip.segment_pass import SegmentOptions, check_masks, ordered, segment_data, write_masks
 from jaxclip.spatial import chosen_heads
 from jaxclip.zeroshot import class_embeddings, fill_templates
 
@@ -107,8 +107,9 @@ def segment_to_folder(
     """Segment a data set into `out/masks`, draw the first few in `pictures.png` and print what it scores.
 
     Returns:
-      `model`, `way`, `frame`, `window`, `classes`, `background`, `heads`, `n_images`; `metrics` as
-      `jaxclip.metrics.Segmented.to_dict` has them, None without masks; `class_iou`, the same by name (in the paper's
+      `model`, `way`, `frame`, `window`, `classes`, `background`, `heads`, `n_images`; `masks`, how the numbers in mask
+      files were read; `metrics` as `jaxclip.metrics.Segmented.to_dict` has them, None without masks; `notes`, why they
+      say nothing, if so; `class_iou`, the same by name (in the paper's
       way: background and foreground); and `images`, each with `name`, `mask` (its file; label i + 1 is class i,
       in the paper's way 1 is the foreground; 255 was not seen), `shares` of the picture by class, and, in the paper's
       way, the `class` it is taken for; and the figure's `files`.
@@ -134,8 +135,10 @@ def segment_to_folder(
             _shown(clip, source, place, entry, out, options, order) for place, entry in enumerate(images[:MOST_SHOWN])
         ]
         figures = save_all(masks_figure(few, labels[1:]), out / "pictures", formats)
+    notes = [] if total is None else remarks(total)
     if total is not None:
         _print(clip.config.name, total, labels)
+    masks = check_masks(source, options.way, n)
     scored = None if total is None else total.to_dict()
     return {
         "model": clip.config.name,
@@ -146,7 +149,9 @@ def segment_to_folder(
         "background": list(named.background),
         "heads": list(heads) or "all",
         "n_images": len(images),
+        "masks": None if masks is None or scored is None else masks.meaning.sentence,
         "metrics": scored,
+        "notes": notes,
         "class_iou": None if scored is None else dict(zip(labels, scored["class_iou"], strict=True)),
         "images": images,
         "files": [path.name for path in figures],
@@ -171,6 +176,22 @@ def _shown(
     found = entry.get("class") or ", ".join(name for _, name in largest) or "nothing"
     picture = shown(one.image, clip.config.preprocess)
     return Shown(one.name, f"found: {found}", picture, read_mask(out / entry["mask"]), truth)
+
+
+def remarks(total: Segmented) -> list[str]:
+    """Why metrics say nothing about a model, if so, in sentences."""
+    counts = total.confusion
+    if not counts.sum():
+        return ["no pixel of any mask counts where the model looked, so there is nothing to measure."]
+    found = []
+    if not counts[1:].sum():
+        found.append(
+            "no mask has a pixel of the foreground where the model looked, so these numbers say nothing; see which "
+            "label is the background and which does not count."
+        )
+    if not counts[:, 1:].sum():
+        found.append("nothing was found in any picture: all of it was taken for background.")
+    return found
 
 
 class Maskless:
