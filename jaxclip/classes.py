@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Int
 
-from jaxclip.data.classes import class_words, readable, template_kinds
+from jaxclip.class_files import match_classes
+from jaxclip.data.classes import WORDNET_NAME, class_words, readable, template_kinds
 from jaxclip.data.classes import templates as shipped
 from jaxclip.data.source import kinds_there
 from jaxclip.pools import read_lines
@@ -22,13 +23,15 @@ class Classes:
       kind: of label.
       names: of the classes, in the order of the labels.
       prompts: for every class, the texts it is described by.
-      labels: of every image of the run, -1 where it has none.
+      labels: of every image of the run as places in `names`, -1 where it has none.
+      told: how a file of classes was matched with the labels, in a sentence; empty without one.
     """
 
     kind: str
     names: tuple[str, ...]
     prompts: list[list[str]]
     labels: Int[np.ndarray, "image"]
+    told: str = ""
 
     @property
     def rows(self) -> Int[np.ndarray, "labelled"]:
@@ -44,15 +47,15 @@ def run_classes(
     Args:
       run: with labels.
       kind: of label; of the scenes, a factor.
-      classes: a file of one class a line, in the order of the labels. Default: the label's own names, put in
-        words as `jaxclip.data.classes.readable` does; a factor of the scenes has prompts of its own.
+      classes: a file of one class a line, matched as `jaxclip.class_files.match_classes` does. Default: the label's
+        own names, put in words as `jaxclip.data.classes.readable` does; a factor of the scenes has prompts of its own.
       templates: a file of one prompt a line with {} where the class goes, or {a} where it goes with its article; or
         the name of a shipped list, such as "general". Default: "a photo of {a}."
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: the run has no such label, no image of it is labelled, classes are too few, empty or twice the same,
-        or a template has no {}.
+      ValueError: the run has no such label, no image of it is labelled, it has one class alone, classes are not as
+        many as labels, empty or twice the same, WordNet ids have no words, or a template has no {}.
     """
     if kind not in run.label_names:
         raise ValueError(f"{run.folder} has no label {kind!r}; it has {kinds_there(run.label_names)}.")
@@ -61,12 +64,17 @@ def run_classes(
         raise ValueError(f"no image of {run.folder} has a {kind}, so there is nothing to classify.")
     if prompts := _scenes_prompts(run, kind, classes, templates):
         return Classes(kind, names, prompts, labels)
+    told = ""
     if classes is not None:
-        names = _read(classes)
-        if len(names) <= labels.max():
-            raise ValueError(f"{classes} has {len(names)} classes, but {kind} goes up to {labels.max()}, from 0.")
+        names, places, told = match_classes(classes, kind, names, labels)
+        labels = np.where(labels >= 0, places[labels], -1).astype(np.int32)
+    if len(names) < 2:
+        raise ValueError(
+            f"{kind} of {run.folder} has one class alone, {names[0]}, and every image would be right; pass a file of "
+            f"more classes as --classes (in Python classes=), with this name among them."
+        )
     words = _words(run, names) if classes is None else names
-    return Classes(kind, names, fill_templates(words, read_templates(templates)), labels)
+    return Classes(kind, names, fill_templates(words, read_templates(templates)), labels, told)
 
 
 def read_templates(source: str | Path | None) -> list[str]:
@@ -84,7 +92,13 @@ def _words(run: Run, names: tuple[str, ...]) -> tuple[str, ...]:
     """Words for a label's names: those of the data set where it is a known one, else by rule."""
     kinds = {"cifar": ("cifar10", "cifar100", "cifar100_coarse"), "waterbirds": ("waterbirds", "waterbirds_place")}
     known = [data for data in kinds.get(run.info["data"]["kind"], ()) if set(names) <= class_words(data).keys()]
-    return readable(names, known[0] if known else None)
+    words = readable(names, known[0] if known else None)
+    if unknown := [word for word in words if WORDNET_NAME.fullmatch(word)]:
+        raise ValueError(
+            f"there are no words for {len(unknown)} of {len(words)} WordNet ids, the first is {unknown[0]}; pass a "
+            f"file of one class a line as --classes (in Python classes=)."
+        )
+    return words
 
 
 def _scenes_prompts(run: Run, kind: str, classes: Path | None, templates: str | Path | None) -> list[list[str]]:
@@ -92,13 +106,3 @@ def _scenes_prompts(run: Run, kind: str, classes: Path | None, templates: str | 
 
     asked = run.info["data"]["kind"] == "scenes" and classes is None and templates is None
     return prompts(kind) if asked and kind in PROMPTS else []
-
-
-def _read(path: Path) -> tuple[str, ...]:
-    names = tuple(read_lines(path))
-    if not names or "" in names:
-        where = f"line {names.index('') + 1} is empty" if names else "it is empty"
-        raise ValueError(f"{path} must have one class on every line, in the order of the labels; {where}.")
-    if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise ValueError(f"{path} has {twice[0]!r} more than once; every class needs a name of its own.")
-    return names

@@ -103,7 +103,7 @@ def sets_by_group(
     rows: Int[np.ndarray, "image"],
     means: Components,
     classes: Float[AnyArray, "text embed"],
-    label: str,
+    label: str | Int[np.ndarray, "image"],
     groups: str,
     sets: Sequence[Sequence[tuple[int, int]]],
 ) -> GroupCounts:
@@ -114,7 +114,7 @@ def sets_by_group(
       rows: which of its images, from `grouped_rows`.
       means: of `group_means`.
       classes: class embeddings.
-      label: the kind of label that says the class.
+      label: the kind of label that says the class, or the class of every image of the run.
       groups: the kind that says the group.
       sets: (layer, head) of each set's heads.
 
@@ -123,7 +123,8 @@ def sets_by_group(
     """
     vision = run.config.vision
     ablations = Ablation.stack([Ablation.of(vision.n_layers, vision.n_heads, heads=heads) for heads in sets])
-    right = sweep(run, rows, means, classes, run.labels[label][rows], ablations)
+    labels = run.labels[label] if isinstance(label, str) else label
+    right = sweep(run, rows, means, classes, labels[rows], ablations)
     return count_groups(right, run.labels[groups][rows], len(run.label_names[groups]))
 
 

@@ -169,7 +169,7 @@ def test_own_classes_templates_and_means(run, clip, tmp_path, capsys):
         (("--label", "shape", "--late", "7"), "late must be 1 to 6"),
         (("--label", "shape", "--batch", "0"), "--batch must be at least 1; got 0"),
         (("--label", "shape", "--steps", "33"), "steps must be between 1 and the rank, 32"),
-        (("--label", "shape", "--classes", "{tmp}/few.txt"), "has 2 classes, but shape goes up to"),
+        (("--label", "shape", "--classes", "{tmp}/few.txt"), "has 2 classes, but shape has 8 values (circle,"),
         (("--label", "bird", "--classes", "{tmp}/twice.txt"), "has 'duck' more than once"),
         (("--label", "bird", "--classes", "{tmp}/gap.txt"), "line 2 is empty"),
         (("--label", "bird", "--classes", "{tmp}/none.txt"), "there is no file"),

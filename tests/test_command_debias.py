@@ -194,7 +194,10 @@ def test_means_of_a_run_without_a_bank_are_over_all_its_images(run, held_out, tm
         (("--label", "bird", "--property", "background", "--top", "17"), "top must be 1 to 16"),
         (("--label", "bird", "--property", "background", "--steps", "33"), "between 1 and the rank, 32; got 33"),
         (("--label", "bird", "--heads", "5.0", "--draws", "0"), "--draws must be at least 1; got 0"),
-        (("--label", "bird", "--heads", "5.0", "--classes", "{tmp}/one.txt"), "has 1 classes, but bird goes up to 1"),
+        (
+            ("--label", "bird", "--heads", "5.0", "--classes", "{tmp}/one.txt"),
+            "1 class, but bird has 2 values",
+        ),
         (("--label", "bird", "--heads", "5.0", "--means-from", "{tmp}/other"), "same model"),
         (("--label", "bird", "--heads", "5.0", "--means-from", "{tmp}/nowhere"), "nowhere is no run"),
         (("--label", "bird", "--property", "x", "--property-texts", "{tmp}/none.txt"), "there is no file"),

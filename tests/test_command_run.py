@@ -21,8 +21,11 @@ def test_the_command(tmp_path, capsys):
         with pytest.raises(SystemExit) as exit_:
             main(command)
         shown = capsys.readouterr()
-        assert (exit_.value.code, json.loads(shown.out)["n_images"]) == (0, 6)
-        assert shown.err == f"wrote {tmp_path / 'run'}: 6 images\n"  # no bar where there is no terminal
+        found, lines = json.loads(shown.out), shown.err.splitlines()
+        assert (exit_.value.code, found["n_images"], found["skipped"]) == (0, 6, {})
+        assert (lines[0], lines[-1]) == ("6 images (scenes)", f"wrote {tmp_path / 'run'}: 6 images")
+        assert len(lines) == 2 + len(found["labels"])  # no bar where there is no terminal
+        assert "label bird: 2 classes, in this order: duck, finch" in lines
     run = jaxclip.open_run(tmp_path / "run")
     drawn = [scene(0, "validation", index)["labels"] for index in range(6)]
     for kind in ("bird", "background", "group"):

@@ -14,10 +14,11 @@ from PIL import Image
 from scipy.io import savemat
 
 from jaxclip.bank import label_path
-from jaxclip.data.files import read_table
+from jaxclip.data.file_names import as_named, written
 from jaxclip.data.matlab import read_matlab
 from jaxclip.data.scenes_tfds import Scenes, ScenesConfig
 from jaxclip.data.sources import open_data
+from jaxclip.data.tables import read_table
 from jaxclip.pools import read_pool
 
 WORDS = st.text(st.sampled_from("ab01,;\t \"'\n\r\0/.-\ud800é"), max_size=40)
@@ -59,13 +60,25 @@ def test_names_that_no_file_can_have(tmp_path):
     assert [source[i].labels["label"] for i in range(3)] == [1, 2, 3]
 
 
-def test_a_name_that_is_no_text_is_refused_at_once(tmp_path):
-    """Results are written as UTF-8: such a name would end a pass when it comes to be written."""
-    (tmp_path / "a.png").touch()
-    with open(os.fsencode(tmp_path) + b"/caf\xe9.png", "wb"):
-        pass
-    with pytest.raises(ValueError, match=r"name is not UTF-8: 'caf\\udce9.png'; rename it"):
-        open_data(tmp_path)
+def test_a_name_that_is_no_utf8_is_one_that_can_be_written(tmp_path):
+    """Results are written as UTF-8: its bytes are, so that no two names become one, and the picture is still found."""
+    names = [b"caf\xe9.png", b"caf\\xe9.png", "caf\u00e9.png".encode(), b"a\\b.png"]
+    for name in names:
+        with open(os.fsencode(tmp_path) + b"/" + name, "wb") as file:
+            file.write(name)
+    source = open_data(tmp_path)
+    shown = [source[i].name for i in range(len(source))]
+    assert sorted(shown) == sorted(["caf\\xe9.png", "caf\\x5cxe9.png", "caf\u00e9.png", "a\\b.png"])
+    json.dumps(shown, ensure_ascii=False).encode()
+    for i, name in enumerate(shown):
+        assert source[i].image.read_bytes() == os.fsencode(as_named(name))
+
+
+@fuzz(name=st.binary(max_size=12).map(os.fsdecode), other=st.text(st.sampled_from("\\x5ce9\udce9"), max_size=9))
+def test_any_name_comes_back(folder, name, other):
+    for one in (name, other):
+        assert as_named(written(one)) == one
+        written(one).encode()
 
 
 def test_links_are_followed_for_images_only(tmp_path):

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image
 
 from jaxclip.config import PreprocessConfig
-from jaxclip.data.files import images_below
 from jaxclip.data.mask_files import read_mask
 from jaxclip.data.picture_files import PictureReader
+from jaxclip.data.walk import images_below
 from jaxclip.image_files import FORMATS, open_image, suffixes
 from jaxclip.preprocess import preprocess
 
@@ -60,7 +60,10 @@ def test_postscript_never_reaches_ghostscript(tmp_path, monkeypatch, reader, nam
 def test_only_photographs_formats_count_as_images(tmp_path):
     for name in ("a.jpg", "b.PNG", "c.eps", "d.pdf", "e.h5", "f.mpg", "g.psd", "h.webp"):
         (tmp_path / name).touch()
-    assert images_below(tmp_path) == (["a.jpg", "b.PNG", "h.webp"], 5)
+    assert images_below(tmp_path) == (
+        ["a.jpg", "b.PNG", "h.webp"],
+        {".eps": 1, ".pdf": 1, ".h5": 1, ".mpg": 1, ".psd": 1},
+    )
     assert not {".eps", ".ps", ".wmf", ".pdf", ".h5"} & suffixes()
     assert not {"EPS", "WMF", "PDF", "HDF5", "GRIB", "FITS"} & set(FORMATS)
 

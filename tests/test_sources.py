@@ -36,7 +36,7 @@ def test_a_folder_of_images(tmp_path):
     source = open_data(tmp_path)
     assert isinstance(source, Source)
     assert (source.kind, [source[i].name for i in range(3)], len(source)) == ("folder", ["a.jpg", "b.png", "c.webp"], 3)
-    assert source.n_other == 1
+    assert source.others == {".txt": 1}
     assert dict(source.label_names) == {}
 
 

@@ -24,7 +24,8 @@ class Ablate:
     label: str = "label"
     """The kind of label to classify; of the scenes, a factor such as shape."""
     classes: Path | None = None
-    """A file of one class a line, in the order of the labels; by default the labels' own names."""
+    """A file of one class a line, matched with the labels by name or number, else in their order; by default the
+    labels' own names."""
     templates: str | None = None
     """A file of one prompt a line, with {} where the class goes ({a} with its article), or the name of a shipped list:
     single, general, small, bird, place, scene. By default single, "a photo of {a}."."""
@@ -60,6 +61,7 @@ class Ablate:
             from jaxclip.report import ablations as report
             from jaxclip.report.progress import bar
             from jaxclip.runs import find_run, open_run
+            from jaxclip.smells import class_smells
             from jaxclip.sweeps import ablation_means, ablation_sets, check_means, sweep
             from jaxclip.zeroshot import class_embeddings
 
@@ -81,6 +83,7 @@ class Ablate:
             right = sweep(*inputs, Ablation.stack(list(sets.values())), batch=self.batch, progress=progress)
         correct = dict(zip(sets, right, strict=True))
         result = report.ablations_result(run, means_run, task, correct, chosen)
+        result["smells"] = class_smells(run, task.rows, inputs[3], task)
         if prepared:
             result["completeness"] = self._complete(inputs, correct, sets, clip, *prepared)
         write_json(self.out / "results.json", result)
@@ -88,6 +91,8 @@ class Ablate:
             at("figures")
             figures = report.save_figures(result, self.out, self.format)
         report.print_ablations(result)
+        for line in (task.told, *result["smells"]):
+            say(line) if line else None
         say(f"wrote {self.out / 'results.json'}, {', '.join(path.name for path in figures)}")
         return result
 

@@ -37,7 +37,8 @@ class Debias:
     groups: str = "group"
     """The kind of label that says which group an image belongs to."""
     classes: Path | None = None
-    """A file of one class a line, in the order of the labels; by default the labels' own names."""
+    """A file of one class a line, matched with the labels by name or number, else in their order; by default the
+    labels' own names."""
     templates: str | None = None
     """A file of one prompt a line, with {} where the class goes ({a} with its article), or the name of a shipped list:
     single, general, small, bird, place, scene. By default single, "a photo of {a}."."""
@@ -72,6 +73,7 @@ class Debias:
             from jaxclip.report import rankings as report
             from jaxclip.report.figures import save_all
             from jaxclip.runs import find_run, open_run
+            from jaxclip.smells import class_smells
             from jaxclip.sweeps import check_means
             from jaxclip.zeroshot import class_embeddings
 
@@ -107,11 +109,12 @@ class Debias:
         curve = [ranked[:n] for n in range(len(ranked) + 1)]
         with stages("debias") as at:
             at("classifying without sets of heads")
-            counts = sets_by_group(run, rows, means, classes, self.label, self.groups, [[], chosen, *draws, *curve])
+            counts = sets_by_group(run, rows, means, classes, task.labels, self.groups, [[], chosen, *draws, *curve])
         result = report.debias_result(
             run, means_run, task, self.groups, counts, chosen=chosen, proposed=proposals.heads is None, draws=draws,
             seed=self.seed, late=self.late, property_=self.property, shares=shares,
         )  # fmt: skip
+        result["smells"] = class_smells(run, rows, classes, task)
         write_json(self.out / "results.json", result)
         figures = {"groups": report.groups_figure, "curve": report.curve_figure}
         if shares:
@@ -120,6 +123,8 @@ class Debias:
             at("figures")
             drawn = [save_all(make(result), self.out / name, self.format) for name, make in figures.items()]
         report.print_debias(result)
+        for line in (task.told, *result["smells"]):
+            say(line) if line else None
         say(f"wrote {self.out / 'results.json'}, {', '.join(path.name for paths in drawn for path in paths)}")
         if proposals.heads is None:
             say(f"to edit the heads: --heads {','.join(result['heads'])}")

@@ -22,12 +22,19 @@ class Run:
     model: Positional[Annotated[str, arg(metavar="MODEL")]]
     """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
     data: Positional[Annotated[str, arg(metavar="DATA")]]
-    """A folder of images, a folder per class, a list of paths and labels (.csv, .tsv, .txt), a Waterbirds, CUB, CIFAR
-    or ImageNet folder, a tfds folder or name, or "scenes"."""
+    """A folder of images, a folder per class, a list of paths and labels (.csv, .tsv, .txt), a folder with a
+    metadata.csv (imagefolder), a Waterbirds, CUB, CIFAR or ImageNet folder, a tfds folder or name, or "scenes"."""
     out: Path
     """The folder of the run: a new one, or that of the same run to go on with."""
-    kind: Literal["folder", "classes", "list", "waterbirds", "cub", "cifar", "imagenet", "tfds", "scenes"] | None = None
-    """What the data is, where that cannot be told from what lies there."""
+    kind: (
+        Literal[
+            "folder", "classes", "tree", "list", "imagefolder", "waterbirds", "cub", "cifar", "imagenet", "tfds",
+            "scenes"
+        ]
+        | None
+    ) = None  # fmt: skip
+    """What the data is, where that cannot be told from what lies there; tree is all images at any depth, without
+    labels."""
     split: str | None = None
     """Of data sets that have splits."""
     limit: int | None = None
@@ -104,11 +111,14 @@ class Run:
         from jaxclip import cluster, hosts, sharding
         from jaxclip.commands.inputs import model_config
         from jaxclip.config import Compute
+        from jaxclip.data.file_names import written
+        from jaxclip.data.found import described, some_sizes, summary
         from jaxclip.data.sources import open_data
         from jaxclip.passes import PassOptions, run_pass
         from jaxclip.report.progress import bar
         from jaxclip.report.stages import stages
         from jaxclip.run_folder import check_goes_on, check_place, outline
+        from jaxclip.smells import size_smell
 
         check_platform()
         check_place(self.out)
@@ -124,6 +134,10 @@ class Run:
         compute = Compute(dtype=self.dtype, precision=self.precision)
         known = outline(config, compute, source, asdict(options) | {"parts": order.parts})
         hosts.once(lambda: check_goes_on(self.out, known, self.accept))
+        smell = size_smell(some_sizes(source), config.vision.image_size, len(source))
+        if hosts.is_first():
+            for line in [*described(source), *([smell] if smell else [])]:
+                say(line)
         with stages("run") as at:
             at("loading the model")
             clip = jaxclip.load(
@@ -131,7 +145,7 @@ class Run:
             )
         with bar(clip.config.name) as progress, cluster.stopping() as stop:
             run = run_pass(
-                clip, source, self.out, options, mesh=mesh, model=self.model, data=self.data,
+                clip, source, self.out, options, mesh=mesh, model=self.model, data=written(self.data),
                 save_every=self.save_every, n_threads=self.threads, decoding=int(self.decoding * 2**30),
                 contents=self.contents, accept=self.accept, progress=progress, stop=stop,
             )  # fmt: skip
@@ -141,4 +155,4 @@ class Run:
             if unreadable:
                 name, reason = run.unreadable[0]
                 say(f"{len(unreadable)} images could not be read, the first is {name}: {reason}")
-        return {"folder": str(self.out), "n_images": run.n_images, "unreadable": unreadable}
+        return {"folder": str(self.out), "n_images": run.n_images, "unreadable": unreadable} | summary(source)

@@ -7,8 +7,8 @@ from typing import ClassVar
 import numpy as np
 
 from jaxclip.data.classes import class_words
-from jaxclip.data.files import read_text
 from jaxclip.data.source import Example, Stored, digest
+from jaxclip.data.tables import read_text
 
 SIDE, PIXELS = 32, 3 * 32 * 32
 

@@ -11,6 +11,8 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
+WORDNET_NAME = re.compile(r"n\d{8}(?:[-_. ]+(?P<words>.+))?", re.ASCII)
+"""A WordNet id, alone or with words behind it."""
 NAMES, TEMPLATES, WORDNET = "class_names.json", "prompt_templates.json", "imagenet_wordnet.txt"
 
 
@@ -41,8 +43,9 @@ def imagenet_own() -> dict[str, str]:
 def readable(names: Sequence[str], data: str | None = None) -> tuple[str, ...]:
     """Words for the class names of a source, in its order.
 
-    What has no words of its own becomes readable by rule: the first of several names ("tench, Tinca tinca" is
-    "tench"), underscores are spaces, and a running number in front ("001.") is left out.
+    What has no words of its own becomes readable by rule: a WordNet id has ImageNet's words, or those behind it
+    ("n02085620-Chihuahua"); of several names it is the first ("tench, Tinca tinca" is "tench"), underscores are spaces,
+    and a running number in front ("001.") is left out.
 
     Args:
       names: as in `source.label_names`.
@@ -96,8 +99,15 @@ def _filled(sentence: str, name: str) -> str:
 
 
 def _by_rule(name: str) -> str:
+    if found := WORDNET_NAME.fullmatch(name):
+        return _by_rule(found["words"]) if found["words"] else _imagenet_words().get(name, name)
     number, dot, rest = name.partition(".")
     return (rest if dot and number.isdigit() and rest[:1].isalpha() else name).split(",")[0].replace("_", " ").strip()
+
+
+@cache
+def _imagenet_words() -> dict[str, str]:
+    return class_words("imagenet")
 
 
 def _chosen(file: str, key: str, what: str) -> Any:

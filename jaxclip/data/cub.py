@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 
 from jaxclip.data.classes import readable
-from jaxclip.data.files import Files, read_text
+from jaxclip.data.files import Files
 from jaxclip.data.source import Labels
+from jaxclip.data.tables import read_text
 
 
 class Cub(Files):

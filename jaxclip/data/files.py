@@ -1,33 +1,37 @@
-"""Images that lie in files: a folder, a folder per class, a list, or Waterbirds' own layout."""
+"""Images that lie in files: a folder, a tree, a folder per class, a list, or Waterbirds' own layout."""
 
-import csv
-import io
-import os
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxclip.data.file_names import written
+from jaxclip.data.label_order import in_order
 from jaxclip.data.source import Example, Labels, Stored, digest
-from jaxclip.image_files import suffixes
+from jaxclip.data.tables import PATH_COLUMNS, path_column, read_list, read_table
+from jaxclip.data.walk import images_below, named_kinds, subfolders
 
 
 class Files:
     """Image files under one root, with their labels. The sources below differ in how they find both.
 
     Attributes:
-      n_other: files of other kinds that lay among the images.
+      files: their names below the root, as the system has them; examples have them as `written`.
+      others: files of other kinds that lay among the images, by what their names end in.
+      left_out: what else lay there and is not taken, in words.
     """
 
     kind = "files"
+    left_out: tuple[str, ...] = ()
 
-    def __init__(self, root: Path, files: Sequence[str], labels: Mapping[str, Labels], n_other: int = 0):
+    def __init__(
+        self, root: Path, files: Sequence[str], labels: Mapping[str, Labels], others: Mapping[str, int] | None = None
+    ):
+        self.root, self.files, self.others = root, tuple(files), Counter(others or {})
         if not files:
-            raise ValueError(f"{root} holds no images; pass a folder or a list with at least one.")
-        if wrong := next((name for name in files if not _is_text(name)), None):
-            raise ValueError(f"{root} holds a file whose name is not UTF-8: {wrong!r}; rename it.")
-        self.root, self.files, self.n_other = root, tuple(files), n_other
+            raise ValueError(no_images(root, self.others))
         self._labels = dict(labels)
         self.label_names = {kind: label.names for kind, label in self._labels.items()}
 
@@ -36,7 +40,9 @@ class Files:
 
     def __getitem__(self, index: int) -> Example:
         name = self.files[index]
-        return Example(name, self.root / name, {kind: int(label.values[index]) for kind, label in self._labels.items()})
+        return Example(
+            written(name), self.root / name, {kind: int(label.values[index]) for kind, label in self._labels.items()}
+        )
 
     def fingerprint(self) -> str:
         """Of names, sizes, times of change and labels. Contents are not read: that would take as long as the pass."""
@@ -57,58 +63,84 @@ class Folder(Files):
     kind = "folder"
 
     def __init__(self, root: Path):
-        found, n_other = images_below(root, deep=False)
-        super().__init__(root, found, {}, n_other)
+        found, others = images_below(root, deep=False)
+        super().__init__(root, found, {}, others)
+        if n := len(subfolders(root)):
+            self.left_out = (f"{n} folder{'s' if n > 1 else ''} beside the images",)
+
+
+class Tree(Files):
+    """All images at any depth of a folder, by name; no labels."""
+
+    kind = "tree"
+
+    def __init__(self, root: Path):
+        found, others = images_below(root)
+        super().__init__(root, found, {}, others)
 
 
 class ClassFolders(Files):
-    """A folder per class: an image's label is the first folder on its way. Classes are the folders' sorted names."""
+    """A folder per class: an image's label is the first folder on its way. Classes are the folders' names in the order
+    of `jaxclip.data.label_order`."""
 
     kind = "classes"
 
     def __init__(self, root: Path, names: Sequence[str] | None = None, titles: Mapping[str, str] | None = None):
-        names = tuple(names or subfolders(root))
-        files, values, n_other = [], [], 0
+        names = tuple(names or in_order(subfolders(root)))
+        places = {name: place for place, name in enumerate(names)}
+        beside, others = images_below(root, deep=False)
+        files, values, empty = [], [], []
         for name in subfolders(root):
             found, other = images_below(root / name)
             files += [f"{name}/{file}" for file in found]
-            values += [names.index(name)] * len(found)
-            n_other += other
-        shown = tuple((titles or {}).get(name, name) for name in names)
-        super().__init__(root, files, {"label": Labels(np.array(values, np.int32), shown)}, n_other)
+            values += [places[name]] * len(found)
+            others += other
+            empty += [] if found else [name]
+        shown = tuple((titles or {}).get(name, written(name)) for name in names)
+        super().__init__(root, files, {"label": Labels(np.array(values, np.int32), shown)}, others)
+        if n := len(beside):
+            self.left_out += (f"{n} image{'s' if n > 1 else ''} beside the folders",)
+        if empty:
+            more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
+            self.left_out += (f"nothing in {', '.join(map(written, empty[:5]))}{more}, where no images are",)
 
 
 class ListFile(Files):
     """Images named in a file; relative paths start from the file's folder.
 
-    `.csv` and `.tsv` have a header: one column is the path (path, image, file, filename, file_name, img_filename or
-    image_path), and every other one is a kind of label. A line of a `.txt` is a path, or a path, a tab and a label, or
-    a path, a space and a whole number.
+    `.csv` and `.tsv` have a header: one column is the path (see `jaxclip.data.tables.PATH_COLUMNS`), and every other
+    one is a kind of label. Of a `.txt` see `jaxclip.data.tables.read_list`.
     """
 
     kind = "list"
 
     def __init__(self, path: Path):
-        header, rows = _read_text(path) if path.suffix.lower() == ".txt" else read_table(path)
-        column = next((name for name in PATH_COLUMNS if name in header), None)
-        if column is None:
-            raise ValueError(
-                f"{path} needs a header with a column of paths ({', '.join(PATH_COLUMNS)}); got {', '.join(header)}."
-            )
-        rows = [row for row in rows if row[column].strip()]
-        labels = {}
-        for name in header:
-            if name != column:
-                try:
-                    labels[name] = Labels.of([row[name] for row in rows])
-                except ValueError as error:
-                    raise ValueError(f"{path}, column {name}: {error}") from error
-        if not rows:
-            raise ValueError(f"{path} names no images; it should have one a line.")
-        super().__init__(path.parent, [row[column].strip() for row in rows], labels)
+        header, rows = read_list(path) if path.suffix.lower() == ".txt" else read_table(path)
+        files, labels = listed(path, header, rows)
+        super().__init__(path.parent, files, labels)
 
 
-PATH_COLUMNS = ("path", "image", "file", "filename", "file_name", "img_filename", "image_path")
+def listed(path: Path, header: Sequence[str], rows: Sequence[Mapping[str, str]]) -> tuple[list[str], dict[str, Labels]]:
+    """Paths and labels of a table.
+
+    Raises:
+      ValueError: no column of paths, no images, or a label that is none.
+    """
+    if (column := path_column(header)) is None:
+        raise ValueError(
+            f"{path} needs a header with a column of paths ({', '.join(PATH_COLUMNS)}); got {', '.join(header)}."
+        )
+    rows = [row for row in rows if row[column].strip()]
+    if not rows:
+        raise ValueError(f"{path} names no images; it should have one a line.")
+    labels = {}
+    for name in header:
+        if name != column:
+            try:
+                labels[name] = Labels.of([row[name] for row in rows])
+            except ValueError as error:
+                raise ValueError(f"{path}, column {name}: {error}") from error
+    return [row[column].strip() for row in rows], labels
 
 
 class Waterbirds(Files):
@@ -139,94 +171,29 @@ class Waterbirds(Files):
         super().__init__(root, [row["img_filename"].strip() for row in rows], labels)
 
 
-def images_below(root: Path, deep: bool = True) -> tuple[list[str], int]:
-    """Sorted relative names of the files that look like images, and how many other files there are; hidden files and
-    folders belong to the system."""
-    found, n_other = [], 0
-    for folder, below, files in os.walk(root, onerror=_refused):
-        below[:] = [name for name in below if not name.startswith(".")] if deep else []
-        for name in files:
-            if name.startswith("."):
-                continue
-            if Path(name).suffix.lower() in suffixes():
-                found.append((Path(folder) / name).relative_to(root).as_posix())
-            else:
-                n_other += 1
-    return sorted(found), n_other
+LEADS = {
+    ("heic", "heif"): "HEIC files need the extra that reads them (see the page on data), or convert them to JPEG",
+    ("arrow", "parquet"): "those are tables of Hugging Face's datasets: write their images to a folder, a folder per "
+    "class (imagefolder), and pass that",
+    ("tar", "zip", "gz", "tgz", "7z", "rar"): "unpack the archive first",
+    ("tfrecord", "array_record"): "pass the folder in which tfds keeps the data set, with its dataset_info.json",
+    ("pkl", "pickle", "pt", "pth", "npy", "npz", "mat", "h5"): "write their pictures to image files first",
+}  # fmt: skip
 
 
-def _refused(error: OSError) -> None:
-    """A folder that cannot be looked into is not an empty one: rights are no part of the data."""
-    said = f"this folder of the data cannot be looked into ({error.strerror}); grant access, or take it out of the data"
-    raise OSError(error.errno, said, error.filename) from error
-
-
-def subfolders(root: Path) -> list[str]:
-    """Sorted names, without hidden ones."""
-    return sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    """Header and rows of a .csv or .tsv file.
-
-    Raises:
-      ValueError: no header, a column twice, or rows of another length.
-    """
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with io.StringIO(read_text(path), newline="") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, skipinitialspace=True)
-        try:
-            header, rows = [name.strip() for name in reader.fieldnames or ()], list(reader)
-        except csv.Error as error:  # a field of more than 131,072 characters, which is no path and no label
-            raise ValueError(f"{path}, line {reader.line_num}, is no table of paths and labels ({error}).") from error
-    if twice := {name for name in header if header.count(name) > 1}:
-        raise ValueError(f"{path} has the column {min(twice)!r} more than once; remove one.")
-    for number, row in enumerate(rows, 2):
-        if None in row or None in row.values():
-            raise ValueError(f"{path}, row {number}, has another number of columns than the header's {len(header)}.")
-    return header, [{name.strip(): value for name, value in row.items()} for row in rows]
-
-
-def _read_text(path: Path) -> tuple[list[str], list[dict[str, str]]]:
-    lines = [line.strip() for line in read_text(path).split("\n") if line.strip()]
-    pairs = [_path_and_label(path.parent, line) for line in lines]
-    if not any(label for _, label in pairs):
-        return ["path"], [{"path": name} for name, _ in pairs]
-    return ["path", "label"], [{"path": name, "label": label} for name, label in pairs]
-
-
-def _path_and_label(folder: Path, line: str) -> tuple[str, str]:
-    if "\t" in line:
-        name, label = line.split("\t", 1)
-        return name.strip(), label.strip()
-    name, _, last = line.rpartition(" ")
-    is_label = name and last.removeprefix("-").isdigit() and _stamp(folder / line) is None
-    return (name.strip(), last) if is_label else (line, "")
-
-
-def read_text(path: Path) -> str:
-    """A text file in UTF-8.
-
-    Raises:
-      ValueError: it is no such text.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8."
-        ) from error
+def no_images(root: Path, others: Mapping[str, int]) -> str:
+    """What to say of a folder without images, and where what lies there leads."""
+    found = named_kinds(others).partition(" skipped: ")
+    kinds = {kind.removeprefix(".") for kind in others}
+    lead = next((words for some, words in LEADS.items() if kinds & set(some)), "")
+    lead = lead or "pass a folder or a list with at least one"
+    return f"{root} holds no images{f', but {found[0]} ({found[2]})' if found[2] else ''}; {lead}."
 
 
 def _binary(path: Path, column: str, rows: Sequence[Mapping[str, str]]) -> np.ndarray:
     if wrong := {row[column] for row in rows} - {"0", "1"}:
         raise ValueError(f"{path}: column {column} must hold 0 or 1; got {sorted(wrong)[0]!r}.")
     return np.array([int(row[column]) for row in rows], np.int32)
-
-
-def _is_text(name: str) -> bool:
-    """Whether results can be written about it: bytes that are no UTF-8 are half characters in Python."""
-    return not any("\ud800" <= letter <= "\udfff" for letter in name)
 
 
 def _stamp(path: Path) -> list[int] | None:

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from jaxclip.data.files import images_below, read_text, subfolders
 from jaxclip.data.imagenet_segmentation import ImageNetSegmentation
 from jaxclip.data.mask_files import Raw, read_raw
 from jaxclip.data.mask_labels import MaskLabels, Masks
 from jaxclip.data.masked import Masked, MaskedSource, checked
 from jaxclip.data.picture_files import PictureReader
+from jaxclip.data.tables import read_text
 from jaxclip.data.tfds_source import PREPARED, TfdsRecords
+from jaxclip.data.walk import images_below, subfolders
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",

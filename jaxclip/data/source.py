@@ -11,6 +11,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from jaxclip.data.label_order import in_order, whole
+
 UNLABELLED = -1
 
 
@@ -97,21 +99,24 @@ class Labels(NamedTuple):
 
     @classmethod
     def of(cls, words: Sequence[str]) -> "Labels":
-        """From what a file says. Whole numbers stay what they are; words become places in their sorted list. Empty
-        words and -1 are images without a label.
+        """From what a file says. Whole numbers stay what they are, 1.0 as well as 1; words become places in their
+        order. Empty words and -1 are images without a label, and "nan" among numbers.
 
         Raises:
           ValueError: a negative number other than -1.
         """
         words = [word.strip() for word in words]
-        present = {word for word in words if word not in ("", "-1")}
-        if present and all(map(_whole, present)):
-            least, most = min(map(int, present)), max(map(int, present))
-            if least < 0:
-                raise ValueError(f"labels must be 0 or more, or -1 where there is none; got {least}.")
-            if most < MOST_NUMBERS:
-                return cls(np.array([int(word or UNLABELLED) for word in words], np.int32), _counted(most + 1))
-        places = {name: place for place, name in enumerate(sorted(present))}
+        numbers = {word: whole(word) for word in dict.fromkeys(words)} | {"": UNLABELLED}
+        if any(number is not None and number >= 0 for number in numbers.values()):
+            numbers |= {word: UNLABELLED for word in numbers if word.lower() == "nan"}
+        present = [word for word, number in numbers.items() if number != UNLABELLED]
+        counts = [number for word in present if (number := numbers[word]) is not None]
+        if present and len(counts) == len(present):
+            if min(counts) < 0:
+                raise ValueError(f"labels must be 0 or more, or -1 where there is none; got {min(counts)}.")
+            if max(counts) < MOST_NUMBERS:
+                return cls(np.array([numbers[word] for word in words], np.int32), _counted(max(counts) + 1))
+        places = {name: place for place, name in enumerate(in_order(present))}
         return cls(np.array([places.get(word, UNLABELLED) for word in words], np.int32), tuple(places))
 
 
@@ -127,10 +132,6 @@ def kinds_there(label_names: Mapping[str, Sequence[str]]) -> str:
 
 def _counted(n: int) -> tuple[str, ...]:
     return tuple(map(str, range(n)))
-
-
-def _whole(word: str) -> bool:
-    return word.removeprefix("-").isascii() and word.removeprefix("-").isdigit()
 
 
 def digest(parts: Iterable[Any]) -> str:

@@ -5,11 +5,17 @@ from typing import Any, ClassVar, Literal, get_args
 
 from jaxclip.data.cifar import Cifar, is_cifar
 from jaxclip.data.cub import Cub, is_cub
-from jaxclip.data.files import ClassFolders, Folder, ListFile, Waterbirds, images_below, subfolders
-from jaxclip.data.imagenet import IMAGENET_NAME, WORDNET_ID, ImageNet, imagenet_classes
+from jaxclip.data.file_names import as_named, written
+from jaxclip.data.files import ClassFolders, Folder, ListFile, Tree, Waterbirds, no_images
+from jaxclip.data.imagefolder import ImageFolder, is_imagefolder
+from jaxclip.data.imagenet import imagenet_root, is_imagenet, open_imagenet
 from jaxclip.data.source import Example, First, Source, digest
+from jaxclip.data.unread import refuse_unread
+from jaxclip.data.walk import images_below, subfolders
 
-Kind = Literal["folder", "classes", "list", "waterbirds", "cub", "cifar", "imagenet", "tfds", "scenes"]
+Kind = Literal[
+    "folder", "classes", "tree", "list", "imagefolder", "waterbirds", "cub", "cifar", "imagenet", "tfds", "scenes"
+]
 
 OWN_LAYOUTS = {"waterbirds": Waterbirds, "cub": Cub, "cifar": Cifar}
 
@@ -55,8 +61,8 @@ def open_data(
     """A source of images.
 
     Args:
-      data: a folder of images, a folder per class, a list file (.csv, .tsv or .txt), Waterbirds', CUB's or ImageNet's
-        folder, that of CIFAR's binary version, a tfds folder or name, or "scenes".
+      data: a folder of images, a folder per class, a list file (.csv, .tsv or .txt), Hugging Face's imagefolder,
+        Waterbirds', CUB's or ImageNet's folder, that of CIFAR's binary version, a tfds folder or name, or "scenes".
       kind: what it is, where that cannot be told from what lies there.
       split: of data sets that have splits; of a folder per class, a folder of that name in between.
       limit: only the first so many images.
@@ -67,7 +73,7 @@ def open_data(
     """
     if kind is not None and kind not in get_args(Kind):
         raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
-    path = Path(data).expanduser()
+    path = Path(as_named(str(data))).expanduser()
     source = _open(str(data), path, kind or _kind(str(data), path, split), split)
     return source if limit is None else First(source, limit)
 
@@ -90,15 +96,15 @@ def _open(data: str, path: Path, kind: str, split: str | None) -> Source:
 
 
 def _folder(path: Path, kind: str, split: str | None) -> Source:
+    if kind == "imagenet" and imagenet_root(path) is not None:
+        return open_imagenet(path, split)
     if split is not None:
         if not (path / split).is_dir():
             raise ValueError(f"{path} has no folder {split}; it has {', '.join(subfolders(path)[:8]) or 'none'}.")
         path = path / split
-    if kind == "folder":
-        return Folder(path)
     if kind == "imagenet":
-        return imagenet_classes(path) if subfolders(path) else ImageNet(path)
-    return ClassFolders(path)
+        return open_imagenet(path)
+    return {"folder": Folder, "tree": Tree, "imagefolder": ImageFolder, "classes": ClassFolders}[kind](path)
 
 
 def _kind(data: str, path: Path, split: str | None) -> str:
@@ -108,32 +114,49 @@ def _kind(data: str, path: Path, split: str | None) -> str:
         if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
             raise ValueError(f"{path} must be a folder or a list file (.csv, .tsv, .txt); a list can name one image.")
         return "list"
+    here = path / split if split and (path / split).is_dir() else path
+    if is_imagefolder(here):
+        return "imagefolder"
     if (path / "metadata.csv").is_file():
         return "waterbirds"
     if is_cub(path):
         return "cub"
     if is_cifar(path):
         return "cifar"
+    refuse_unread(here)
+    if imagenet_root(path) is not None or is_imagenet(here):
+        return "imagenet"
     if next(path.glob("**/dataset_info.json"), None) is not None:
         return "tfds"
-    return _kind_of_folder(path / split if split and (path / split).is_dir() else path)
+    return _kind_of_folder(here)
+
+
+WHOLE = "kind='tree' (--kind tree) takes all images at any depth, without labels"
 
 
 def _kind_of_folder(path: Path) -> str:
-    here, folders = images_below(path, deep=False)[0], subfolders(path)
+    (here, others), folders = images_below(path, deep=False), subfolders(path)
     inside = [name for name in folders if images_below(path / name)[0]]
+    some = ", ".join(map(written, inside[:8])) + (", .." if len(inside) > 8 else "")
     if here and inside:
         raise ValueError(
-            f"{path} holds images and folders of images ({inside[0]}, ...); pass kind='folder' for the first or "
-            f"kind='classes' for the second."
+            f"{path} holds images and folders of images ({some}): kind='folder' (--kind folder) takes the first, "
+            f"kind='classes' (--kind classes) takes the second as classes, {WHOLE}."
         )
     if here:
-        return "imagenet" if all(IMAGENET_NAME.fullmatch(name) for name in here) else "folder"
+        return "folder"
     if inside and {name.lower() for name in inside} <= SPLIT_FOLDERS:
-        raise ValueError(f"{path} holds splits; pass one as split ({', '.join(inside)}).")
+        raise ValueError(f"{path} holds splits; pass one as split ({some}), or {WHOLE}.")
+    if len(inside) == 1:
+        raise ValueError(
+            f"{path} holds images in one folder alone, {some}, and one class is no classification; pass {path / some}, "
+            f"or {WHOLE}."
+        )
     if not inside:
-        raise ValueError(f"{path} holds no images; pass a folder or a list with at least one.")
-    return "imagenet" if all(WORDNET_ID.fullmatch(name) for name in folders) else "classes"
+        for name in folders:
+            others += images_below(path / name)[1]
+        raise ValueError(no_images(path, others))
+    return "classes"
 
 
 def _refuse_split(split: Any, path: Path) -> None:
