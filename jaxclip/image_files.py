@@ -8,7 +8,7 @@ a program that runs what the file says, and stubs that other packages fill; none
 import io
 import stat
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
 from pathlib import Path
@@ -71,11 +71,12 @@ def read_picture(image: Any, *, apply_exif: bool | None = None) -> Picture:
     return Picture(to_eight_bits(upright(opened) if apply_exif else opened), turned and not apply_exif, is_first)
 
 
-def open_image(file: str | Path | bytes | io.BytesIO) -> Image.Image:
+def open_image(file: str | Path | bytes | io.BytesIO, beside: Callable[[], int] = lambda: 0) -> Image.Image:
     """An image whose pixels are not decoded yet; to be closed by the caller, as `PIL.Image.open`'s.
 
     Args:
       file: a path, or the content of a file.
+      beside: pixels of a picture that this one belongs to; it may have as many, if that may.
 
     Raises:
       FileNotFoundError: there is no such file.
@@ -98,9 +99,10 @@ def open_image(file: str | Path | bytes | io.BytesIO) -> Image.Image:
         try:
             opened = Image.open(file, formats=_known())
         except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+            most = most and max(most, beside())
             with _allowing(most):
                 opened = Image.open(file, formats=_known())
-        if most is not None and opened.width * opened.height > most:
+        if most is not None and opened.width * opened.height > most and opened.width * opened.height > beside():
             opened.close()
             raise Image.DecompressionBombError
     except UnidentifiedImageError:
@@ -110,6 +112,12 @@ def open_image(file: str | Path | bytes | io.BytesIO) -> Image.Image:
         few = f", and {n_bytes} bytes are few for so many" if _limit() == PILLOWS_LIMIT else ""
         raise Image.DecompressionBombError(f"it has more than Pillow's limit of {_limit()} pixels{few}") from error
     return opened
+
+
+def n_pixels(file: str | Path | bytes) -> int:
+    """How many pixels an image has, by its header."""
+    with open_image(file) as opened:
+        return opened.width * opened.height
 
 
 def load(opened: Image.Image) -> None:

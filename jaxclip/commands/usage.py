@@ -17,7 +17,7 @@ Command = TypeVar("Command")
 
 EVERY = """every command:
   --json      print the result on standard output, for scripts
-  --any-size  read pictures of any number of pixels: of those that you trust, see docs/trust.md
+  --any-size  read pictures of any number of pixels: of those that you trust
   --debug     show tracebacks
 """
 

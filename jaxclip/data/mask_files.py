@@ -1,7 +1,7 @@
 """Masks as files: PNGs whose pixels are labels and whose palette tells them apart."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +10,7 @@ from jaxtyping import Integer
 from PIL import Image
 
 from jaxclip.axes import AnyArray
-from jaxclip.data.files import read_text
+from jaxclip.data.tables import read_text
 from jaxclip.image_files import load, open_image
 
 
@@ -46,13 +46,18 @@ class Raw(NamedTuple):
     is_lossy: bool
 
 
-def read_mask(file: Path | io.BytesIO, name: str | None = None) -> Integer[np.ndarray, "row column"]:
+def read_mask(
+    file: Path | io.BytesIO, name: str | None = None, beside: Callable[[], int] = lambda: 0
+) -> Integer[np.ndarray, "row column"]:
     """The numbers in a mask file, as `read_raw` has them."""
-    return read_raw(file, name).values.astype(np.int32)
+    return read_raw(file, name, beside=beside).values.astype(np.int32)
 
 
 def read_raw(
-    file: Path | io.BytesIO, name: str | None = None, colours: Sequence[tuple[int, int, int]] | None = None
+    file: Path | io.BytesIO,
+    name: str | None = None,
+    colours: Sequence[tuple[int, int, int]] | None = None,
+    beside: Callable[[], int] = lambda: 0,
 ) -> Raw:
     """The numbers in a mask file: its greys, or the places in its palette.
 
@@ -62,13 +67,14 @@ def read_raw(
     Args:
       name: for errors, where the file has none.
       colours: red, green and blue of label 0, 1, ..., of masks whose pixels are colours.
+      beside: pixels of the picture that it is the mask of; masks are small files, whatever the size of the picture.
 
     Raises:
       ValueError: no image, or one whose pixels are colours that nobody named.
     """
     name = name or getattr(file, "name", "the mask")
     try:
-        with open_image(file) as image:
+        with open_image(file, beside) as image:
             is_lossy = image.format in ("JPEG", "MPO") or (image.format == "WEBP" and not image.info.get("lossless"))
             load(image)
             pixels = np.asarray(image.convert("RGB")) if colours is not None else _grey(image)

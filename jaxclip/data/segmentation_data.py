@@ -21,6 +21,7 @@ from jaxclip.data.picture_files import PictureReader
 from jaxclip.data.tables import read_text
 from jaxclip.data.tfds_source import PREPARED, TfdsRecords
 from jaxclip.data.walk import images_below, subfolders
+from jaxclip.image_files import n_pixels
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
@@ -54,9 +55,7 @@ class MaskFolders:
                 f"or remove the pictures."
             )
         self._files = [(name, path, masks[stems[name]] if masks else None) for name, path in images.items()]
-        files = [mask for _, _, mask in self._files if mask is not None]
-        raws = partial(map, partial(read_raw, colours=labels.colours), files)
-        self.masks = Masks(raws, labels, known=names is not None) if masks is not None else None
+        self.masks = Masks(self._raws, labels, known=names is not None) if masks is not None else None
 
     def __len__(self) -> int:
         return len(self._files)
@@ -66,7 +65,13 @@ class MaskFolders:
         picture = self._pictures.read(path, name)
         if mask is None or self.masks is None:
             return checked(name, picture, None)
-        return checked(name, picture, self.masks.read(read_raw(mask, colours=self._colours)))
+        return checked(name, picture, self.masks.read(self._raw(path, mask)))
+
+    def _raw(self, picture: Path, mask: Path) -> Raw:
+        return read_raw(mask, colours=self._colours, beside=partial(n_pixels, picture))
+
+    def _raws(self) -> Iterator[Raw]:
+        return (self._raw(path, mask) for _, path, mask in self._files if mask is not None)
 
 
 class TfdsMasks(TfdsRecords):
@@ -123,11 +128,12 @@ class TfdsMasks(TfdsRecords):
         return f"{self.split}_{index:06d}"
 
     def _raw(self, record: Any, name: str) -> Raw:
+        beside = partial(n_pixels, bytes(record[self.image]))
         if self._folder is None:
-            return read_raw(io.BytesIO(record[self._mask]), name, self._colours)
+            return read_raw(io.BytesIO(record[self._mask]), name, self._colours, beside)
         if Path(name).stem not in self._folder:
             raise ValueError(f"{name} has no mask of its name in the folder of masks.")
-        return read_raw(self._folder[Path(name).stem], colours=self._colours)
+        return read_raw(self._folder[Path(name).stem], None, self._colours, beside)
 
     def _raws(self) -> Iterator[Raw]:
         for index in range(len(self)):

@@ -12,6 +12,7 @@ from jaxclip.effects import direct_effects, text_directions
 from jaxclip.image_files import read_picture
 from jaxclip.preprocess import crop_box, shown
 from jaxclip.report.figures import effects_figure, map_figure, save_all
+from jaxclip.report.overlays import for_figure
 from jaxclip.report.tables import print_numbers
 
 
@@ -45,6 +46,7 @@ def decompose_pictures(
         result["pictures"][name] = entry | {"texts": effects.to_dict(texts)}
         picture = read_picture(path, apply_exif=apply_exif).image
         box, seen = crop_box(picture.size, clip.config.preprocess), shown(picture, clip.config.preprocess)
+        seen, box = for_figure(seen, box)
         save_all(map_figure(seen, effects.map(), texts, box, unit), out / f"{name}_map", formats)
         best = int(effects.similarity.argmax())
         figure = effects_figure(effects.heads[:, :, best], effects.mlp[:, best], texts[best], unit)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -12,10 +12,10 @@ from jaxclip.clip import Clip
 from jaxclip.config import VisionConfig
 from jaxclip.data.picture_files import PictureReader
 from jaxclip.effects import text_directions
-from jaxclip.frames import maps_to_picture
+from jaxclip.frames import Box, maps_to_picture
 from jaxclip.nonfinite import check_images
 from jaxclip.preprocess import crop_box, shown
-from jaxclip.report.overlays import Row, overlay, overlay_figure, save_overlay_figure
+from jaxclip.report.overlays import Row, for_figure, overlay, overlay_figure, save_overlay_figure
 from jaxclip.spatial import chosen_heads, text_maps
 
 MOST_PANELS = 400
@@ -75,10 +75,7 @@ def heatmap_picture(
     largest = [float(np.abs(grid).max()) for grid in grids]
     limits = [largest[0], *[max(largest[1:], default=0.0)] * (len(grids) - 1)]
     box, picture = crop_box(photograph.size, clip.config.preprocess), shown(photograph, clip.config.preprocess)
-    rows = [
-        Row(name, maps_to_picture(grid, picture.shape[:2], box, config.image_size, config.patch_size), limit)
-        for name, grid, limit in zip(names, grids, limits, strict=True)
-    ]
+    drawn = _Drawn(picture, box, config)
     unit = "direct effect (cosine similarity" + (", minus the texts' mean)" if relative else ")")
     result = {
         "model": clip.config.name,
@@ -99,7 +96,8 @@ def heatmap_picture(
         ],
     }
     out.mkdir(parents=True, exist_ok=True)
-    result["files"] = _write(picture, rows, texts, unit, out, formats)
+    found = list(zip(names, grids, limits, strict=True))
+    result["files"] = _write(drawn, found, texts, unit, out, formats)
     (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
     return result
 
@@ -118,14 +116,35 @@ def check_panels(config: VisionConfig, heads: Sequence[str], n_texts: int) -> No
         )
 
 
+class _Drawn(NamedTuple):
+    """A picture that maps are drawn on, and the box of it that the model saw."""
+
+    picture: np.ndarray
+    box: Box
+    config: VisionConfig
+
+    def maps(self, grid: np.ndarray) -> np.ndarray:
+        """Maps at the picture's resolution."""
+        return maps_to_picture(
+            grid, self.picture.shape[:2], self.box, self.config.image_size, self.config.patch_size
+        )  # fmt: skip
+
+
 def _write(
-    picture: np.ndarray, rows: Sequence[Row], texts: Sequence[str], unit: str, out: Path, formats: Sequence[str]
+    drawn: _Drawn,
+    found: Sequence[tuple[str, np.ndarray, float]],
+    texts: Sequence[str],
+    unit: str,
+    out: Path,
+    formats: Sequence[str],
 ) -> list[str]:
-    figure, files = overlay_figure(picture, rows, texts, unit), []
+    small = _Drawn(*for_figure(drawn.picture, drawn.box), drawn.config)
+    rows = [Row(name, small.maps(grid), limit) for name, grid, limit in found]
+    figure, files = overlay_figure(small.picture, rows, texts, unit), []
     for suffix in formats:
         files.append(save_overlay_figure(figure, out / f"heatmap.{suffix}").name)
-    for i, row in enumerate(rows):
-        for j, values in enumerate(row.maps):
+    for i, (_, grid, limit) in enumerate(found):
+        for j, one in enumerate(grid):
             files.append(f"overlay_{i}_{j}.png")
-            Image.fromarray(overlay(picture, values, row.limit)).save(out / files[-1])
+            Image.fromarray(overlay(drawn.picture, drawn.maps(one), limit)).save(out / files[-1])
     return files

@@ -13,7 +13,9 @@ from jaxtyping import Float, UInt8
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from PIL import Image
 
+from jaxclip.frames import Box
 from jaxclip.report.colours import diverging, on_paper
 from jaxclip.report.figures import write
 from jaxclip.report.lettering import wrapped
@@ -21,8 +23,12 @@ from jaxclip.report.lettering import wrapped
 STRENGTH = 0.65
 """Share of the colour in an overlay; the rest is the picture in grey."""
 
+STRIP = 256
+"""Rows that are drawn at once."""
 INCHES = 3.0
 LEAST_PIXELS, MOST_PIXELS = 280, 12_000
+MOST_SIDE = 4096
+"""Pixels of a picture in a figure, along its longer side."""
 
 
 class Row(NamedTuple):
@@ -33,6 +39,17 @@ class Row(NamedTuple):
     limit: float
 
 
+def for_figure(
+    picture: UInt8[np.ndarray, "height width channel"], box: Box
+) -> tuple[UInt8[np.ndarray, "height width channel"], Box]:
+    """A picture, and a box on it, no larger than a figure draws it: a whole number of its pixels become one."""
+    factor = ceil(max(picture.shape[:2]) / MOST_SIDE)
+    if factor == 1:
+        return picture, box
+    left, top, right, bottom = (place / factor for place in box)
+    return np.asarray(Image.fromarray(picture).reduce(factor)), (left, top, right, bottom)
+
+
 def overlay(
     picture: UInt8[np.ndarray, "height width channel"], values: Float[np.ndarray, "height width"], limit: float
 ) -> UInt8[np.ndarray, "height width channel"]:
@@ -41,10 +58,14 @@ def overlay(
     Args:
       limit: the value of the most saturated red; minus it is that of the blue.
     """
-    grey = picture.astype(np.float32).mean(-1, keepdims=True) / 255
-    colours = diverging()(np.nan_to_num(values) / (2 * (limit or 1)) + 0.5)[..., :3]
-    mixed = np.where(np.isnan(values)[..., None], 0.5 * grey, (1 - STRENGTH) * grey + STRENGTH * colours)
-    return np.rint(255 * mixed).astype(np.uint8)
+    drawn = np.empty(picture.shape, np.uint8)
+    for start in range(0, len(picture), STRIP):  # in reals a large photograph would take gigabytes
+        strip = slice(start, start + STRIP)
+        grey = picture[strip].astype(np.float32).mean(-1, keepdims=True) / 255
+        colours = diverging()(np.nan_to_num(values[strip]) / (2 * (limit or 1)) + 0.5)[..., :3]
+        mixed = np.where(np.isnan(values[strip])[..., None], 0.5 * grey, (1 - STRENGTH) * grey + STRENGTH * colours)
+        drawn[strip] = np.rint(255 * mixed)
+    return drawn
 
 
 @on_paper

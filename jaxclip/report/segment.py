@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from itertools import count
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from jaxclip.clip import Clip
 from jaxclip.data.mask_files import read_mask
@@ -24,7 +26,7 @@ from jaxclip.spatial import chosen_heads
 from jaxclip.zeroshot import class_embeddings, fill_templates
 
 TEMPLATE = "a photo of a {}."
-MOST_SHOWN = 9
+MOST_SHOWN, MOST_SIDE = 9, 2048
 LEAST_SHARE = 0.01
 """Of a picture, for a class to be named above it."""
 
@@ -175,7 +177,12 @@ def _shown(
     largest = sorted(((share, name) for name, share in entry["shares"].items() if share > LEAST_SHARE), reverse=True)
     found = entry.get("class") or ", ".join(name for _, name in largest) or "nothing"
     picture = shown(one.image, clip.config.preprocess)
-    return Shown(one.name, f"found: {found}", picture, read_mask(out / entry["mask"]), truth)
+    labels = read_mask(out / entry["mask"], beside=lambda: one.image.width * one.image.height)
+    step = ceil(max(labels.shape) / MOST_SIDE)  # a figure draws no more, and nine large ones would fill the memory
+    small = np.asarray(Image.fromarray(picture).reduce(step))
+    return Shown(one.name, f"found: {found}", small, *(
+        part if part is None else part[::step, ::step] for part in (labels, truth)
+    ))  # fmt: skip
 
 
 def remarks(total: Segmented) -> list[str]:
