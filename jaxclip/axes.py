@@ -30,8 +30,39 @@ and the embedding is affine in z once mu and sigma are read off the image. That 
 writes it down. Source: Gandelsman, Efros and Steinhardt, arXiv:2310.05916, section 3.
 """
 
+from typing import Any
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 AnyArray = jax.Array | np.ndarray
 """What public functions take: JAX's arrays or NumPy's. They return JAX's, but for what stays on the host."""
+
+
+def as_array(values: Any, name: str, hint: str) -> AnyArray:
+    """An array of what people have: JAX's and NumPy's as they are, PyTorch's tensors and lists of arrays copied.
+
+    Args:
+      values: what came.
+      name: of the argument, for the error.
+      hint: what makes such arrays.
+
+    Raises:
+      ValueError: it is no array of numbers.
+    """
+    if isinstance(values, AnyArray):
+        return values
+    if isinstance(values, list | tuple) and values and all(hasattr(one, "shape") for one in values):
+        if any(isinstance(one, jax.Array) for one in values):
+            return jnp.stack(values)
+        values = np.stack([as_array(one, name, hint) for one in values])
+    if hasattr(values, "detach"):  # a tensor that gradients flow through, or on another device
+        values = values.detach().cpu().numpy()
+    try:
+        found = np.asarray(values)
+    except ValueError:  # rows of several lengths
+        found = np.asarray(None)
+    if found.dtype.kind not in "biuf":
+        raise ValueError(f"{name} must be an array of numbers; got {type(values).__name__}. {hint}")
+    return found

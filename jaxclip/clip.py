@@ -65,16 +65,38 @@ class Clip:
         return self.tokenizer(texts)
 
     def encode_text(
-        self, tokens: Int[AnyArray, "text position"], *, normalize: bool = False
+        self, texts: str | Sequence[str] | Int[AnyArray, "text position"] | Any, *, normalize: bool = False
     ) -> Float[Array, "text embed"]:
-        """Text embeddings in the joint space, of unit norm if `normalize`."""
+        """Text embeddings in the joint space, of unit norm if `normalize`.
+
+        Args:
+          texts: strings, one or a list, or token ids from `tokenize`.
+          normalize: divide each by its norm.
+
+        Raises:
+          ValueError: as `tokenize`, or token ids that the tower does not take.
+        """
+        some = texts[0] if isinstance(texts, list | tuple) and texts else texts
+        # An empty list is no texts, which `tokenize` says; other lists without strings are ids.
+        tokens = self.tokenize(texts) if isinstance(some, str | list | tuple) and not _ids(some) else texts
         return _normalized(self._text()(tokens), normalize)
 
     def encode_image(
-        self, images: Float[AnyArray, "batch height width channel"], *, normalize: bool = False
+        self, images: Float[AnyArray, "batch height width channel"] | Any, *, normalize: bool = False
     ) -> Float[Array, "batch embed"]:
-        """Image embeddings alone, of unit norm if `normalize`; calling `vision` returns their decomposition too."""
-        return _normalized(self.vision.embed(images), normalize)
+        """Image embeddings alone, of unit norm if `normalize`; calling `vision` returns their decomposition too.
+
+        Args:
+          images: what `preprocess` made, or what it takes: paths, PIL images, encoded bytes, uint8 arrays.
+          normalize: divide each by its norm.
+
+        Raises:
+          FileNotFoundError, ValueError: as `preprocess`, or images of another shape than the tower's.
+        """
+        some = images[0] if isinstance(images, list | tuple) and images else images
+        # Floats are normalised already; every other kind of array or object is a picture.
+        ready = "float" in str(getattr(some, "dtype", ""))
+        return _normalized(self.vision.embed(images if ready else self.preprocess(images)), normalize)
 
     def _text(self) -> TextTransformer:
         if self.text is None:
@@ -138,6 +160,10 @@ def fill(tower: type, config: Any, params: dict[str, Any], compute: Compute) -> 
         raise ValueError(f"{tower.__name__}: parameters missing, unexpected or of another shape: {', '.join(wrong)}.")
     nnx.replace_by_pure_dict(state, jax.tree.map(lambda x: jnp.asarray(x, compute.dtype), params))
     return nnx.merge(graph, state)
+
+
+def _ids(row: Any) -> bool:
+    return isinstance(row, list | tuple) and bool(row)
 
 
 def _normalized(x: Float[Array, "batch embed"], wanted: bool) -> Float[Array, "batch embed"]:

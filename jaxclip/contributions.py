@@ -15,7 +15,7 @@ Source: arXiv:2310.05916, section 3.1 and appendix A.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxclip import ops
-from jaxclip.axes import AnyArray
+from jaxclip.axes import AnyArray, as_array
 
 Detail = Literal["full", "head", "token", "layer"]
 Constants = Literal["spread", "separate"]
@@ -106,12 +106,21 @@ class Contributions:
                 attn = attn.sum(place - len(here) - 1)
         return replace(self, attn=attn, detail=detail)
 
-    def project(self, directions: Float[AnyArray, "text embed"]) -> "Contributions":
+    def project(self, directions: Float[AnyArray, "text embed"] | Float[AnyArray, "embed"] | Any) -> "Contributions":
         """Direct effect of every term on every text: the last axis becomes text, and `total()` is embedding @ textsᵀ.
 
         Args:
-          directions: text embeddings or any directions in the joint space; their scale is kept.
+          directions: text embeddings or any directions in the joint space; their scale is kept. One alone counts as a
+            list of one.
+
+        Raises:
+          ValueError: directions of another size than the embedding.
         """
+        hint = "clip.encode_text makes them from strings."
+        directions = as_array(directions, "directions", hint)
+        if directions.ndim not in (1, 2) or directions.shape[-1] != self.init.shape[-1]:
+            raise ValueError(f"directions must be [text, {self.init.shape[-1]}]; got {list(directions.shape)}. {hint}")
+        directions = jnp.atleast_2d(directions)
         return self._map(lambda x: jnp.einsum("...e,se->...s", x, directions, precision="highest"))
 
     def mean(self) -> "Contributions":

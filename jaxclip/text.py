@@ -1,14 +1,18 @@
 """The text tower: tokens in, one embedding a text out. Nothing is decomposed here."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxclip import blocks, ops
-from jaxclip.axes import AnyArray
+from jaxclip.axes import AnyArray, as_array
 from jaxclip.blocks import Affine, Blocks, Norm, weight
 from jaxclip.config import Compute, TextConfig
+
+TOKENS = "clip.tokenize makes them from strings; clip.encode_text takes strings too."
 
 
 class TextTransformer(nnx.Module):
@@ -24,7 +28,7 @@ class TextTransformer(nnx.Module):
         shape = (config.width, config.embed_dim)
         self.projection = None if config.projection == "none" else Affine(shape, bias, config.width**-0.5, rngs)
 
-    def __call__(self, tokens: Int[AnyArray, "batch position"]) -> Float[Array, "batch embed"]:
+    def __call__(self, tokens: Int[AnyArray, "batch position"] | Any) -> Float[Array, "batch embed"]:
         """Text embeddings in the joint space, un-normalised.
 
         Args:
@@ -34,10 +38,10 @@ class TextTransformer(nnx.Module):
         Raises:
           ValueError: not a batch of token rows, or rows longer than the context.
         """
+        tokens = as_array(tokens, "tokens", TOKENS)
         if tokens.ndim != 2 or tokens.shape[1] > self.config.context:
             raise ValueError(
-                f"tokens must be [batch, at most {self.config.context}]; got {list(tokens.shape)}. "
-                "clip.tokenize makes them from strings."
+                f"tokens must be [batch, at most {self.config.context}]; got {list(tokens.shape)}. {TOKENS}"
             )
         if not jnp.issubdtype(tokens.dtype, jnp.integer):
             raise ValueError(f"tokens must be integers; got {tokens.dtype}.")

@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxclip.axes import AnyArray
+from jaxclip.axes import AnyArray, as_array
 from jaxclip.moments import Moments
 from jaxclip.precision import finite, in_double
 from jaxclip.shown import numbers, percents, shown
@@ -72,14 +72,19 @@ class TextSpan:
 
 
 def textspan(
-    moments: Moments, texts: Float[AnyArray, "text embed"], *, steps: int = 20, rank: int | None = None
+    moments: Moments | Float[AnyArray, "n embed"] | Any,
+    texts: Float[AnyArray, "text embed"] | Any,
+    *,
+    steps: int = 20,
+    rank: int | None = None,
 ) -> TextSpan:
     """The text basis of one component; `jax.vmap` over a stack of moments gives every head's.
 
     Equals the algorithm run on the samples themselves. The first n steps are the result of n steps.
 
     Args:
-      moments: of the component's contributions, `Moments.of(samples)` or in head coordinates.
+      moments: of the component's contributions, `Moments.of(samples)` or in head coordinates; or the samples
+        themselves, one a row, which then must fit into memory.
       texts: embeddings of the pool; their scale is kept and matters, so give all of them unit norm.
       steps: texts to pick, at most the rank. Where nothing is left to explain, as after the last text of a small pool,
         what follows is empty (-1).
@@ -93,6 +98,15 @@ def textspan(
       ValueError: no texts, texts of another size than the samples, steps or rank out of range, moments of no samples,
         NaN (the last two where values are known: not under jit).
     """
+    texts = as_array(texts, "texts", "clip.encode_text(texts, normalize=True) makes them from strings.")
+    if not isinstance(moments, Moments):
+        samples = as_array(moments, "samples", "Contributions of one component are, [n, embed].")
+        if samples.ndim > 2:
+            raise ValueError(
+                f"textspan takes the samples of one component, [n, embed]; got {list(samples.shape)}. Choose one, such "
+                f"as contributions.attn[:, layer, head], or map over them with jax.vmap."
+            )
+        moments = Moments.of(samples)
     floor = 1e-7 if rank is None and moments.basis is None else ROUNDING
     if texts.ndim != 2 or texts.shape[0] == 0 or texts.shape[1] != _embed(moments):
         raise ValueError(f"texts must be [text, {_embed(moments)}] with at least one text; got {list(texts.shape)}.")

@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from jaxclip import blocks, ops
-from jaxclip.axes import AnyArray
+from jaxclip.axes import AnyArray, as_array
 from jaxclip.blocks import Blocks, Norm, weight
 from jaxclip.config import Compute, VisionConfig
 from jaxclip.contributions import Constants, Contributions, Detail, Readout, Terms, assemble
@@ -26,6 +26,9 @@ class Masks(NamedTuple):
     heads: Float[AnyArray, "layer head"] | Bool[AnyArray, "layer head"] | None = None
     mlps: Float[AnyArray, "layer"] | Bool[AnyArray, "layer"] | None = None
     tokens: Bool[AnyArray, "#batch token"] | Bool[AnyArray, "token"] | None = None
+
+
+IMAGES = "clip.preprocess makes them from pictures of any size; clip.encode_image takes those as they are."
 
 
 class VisionTransformer(nnx.Module):
@@ -48,7 +51,7 @@ class VisionTransformer(nnx.Module):
 
     def __call__(
         self,
-        images: Float[AnyArray, "batch height width channel"],
+        images: Float[AnyArray, "batch height width channel"] | Any,
         *,
         detail: Detail = "full",
         constants: Constants = "spread",
@@ -75,23 +78,25 @@ class VisionTransformer(nnx.Module):
 
         Source: arXiv:2310.05916, section 3.1, equations 1 to 5.
         """
+        images = as_array(images, "images", IMAGES)
         masks = self._check(images, Masks(heads, mlps, tokens), detail, constants)
         return _decompose(self, images, masks, detail=detail, constants=constants)
 
     def embed(
         self,
-        images: Float[AnyArray, "batch height width channel"],
+        images: Float[AnyArray, "batch height width channel"] | Any,
         *,
         heads: Float[AnyArray, "layer head"] | Bool[AnyArray, "layer head"] | None = None,
         mlps: Float[AnyArray, "layer"] | Bool[AnyArray, "layer"] | None = None,
         tokens: Bool[AnyArray, "batch token"] | Bool[AnyArray, "token"] | None = None,
     ) -> Float[Array, "batch embed"]:
         """The un-normalised embedding alone: the same forward pass, nothing collected. Arguments as for the call."""
+        images = as_array(images, "images", IMAGES)
         return _embed(self, images, self._check(images, Masks(heads, mlps, tokens)))
 
     def map(
         self,
-        images: Float[AnyArray, "batch height width channel"],
+        images: Float[AnyArray, "batch height width channel"] | Any,
         texts: Float[AnyArray, "text embed"],
         *,
         heads: Float[AnyArray, "layer head"] | Bool[AnyArray, "layer head"] | None = None,
@@ -118,8 +123,7 @@ class VisionTransformer(nnx.Module):
         if images.ndim != 4 or images.shape[1:] != expected:
             hint = " The channel axis comes last: images.transpose(0, 2, 3, 1)." if images.shape[1:2] == (3,) else ""
             raise ValueError(
-                f"images must be [batch, {expected[0]}, {expected[1]}, 3]; got {list(images.shape)}.{hint} "
-                f"clip.preprocess makes them from pictures of any size."
+                f"images must be [batch, {expected[0]}, {expected[1]}, 3]; got {list(images.shape)}.{hint} {IMAGES}"
             )
         if not jnp.issubdtype(images.dtype, jnp.floating):
             raise ValueError(f"images must be normalised floats; got {images.dtype}. clip.preprocess makes them.")
