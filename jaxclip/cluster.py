@@ -30,6 +30,32 @@ SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
 """What comes before a machine is taken away: from Kubernetes and Cloud TPU, from a terminal, from SLURM's --signal."""
 
 GO_ON = "what was saved is kept, and the same command goes on, with the same or another number of hosts"
+BROKEN = f"the connection to another host broke, and no host is missed; {GO_ON}."
+UNKNOWN = "the library that connects the hosts failed, which it would do again"
+
+KNOWN = {
+    r"preamble|nbytes|size mismatch|EnforceNotMet|enforce fail": (
+        "hosts sent each other data of different sizes: they do not run the same program; use the same versions, "
+        "options and numbers of devices on all"
+    ),
+    r"RESOURCE_EXHAUSTED|out of memory|bad_alloc": (
+        "the memory of this host or its device is full; take a smaller batch or fewer values of --by"
+    ),
+    r"ALREADY_EXISTS|different incarnation|already connected|duplicate task": (
+        "two processes say that they are the same host; give each its own --host"
+    ),
+    r"address already in use|failed to (add|bind) port|failed to start RPC server": (
+        "the port of --coordinator is taken on host 0; name another one on all hosts"
+    ),
+}
+"""What native code says of what will not go away, and that in a sentence."""
+
+CONNECTION = (
+    r"connection (closed|reset|refused|timed out)|broken pipe|read error|write error|timed? ?out|UNAVAILABLE|"
+    r"DEADLINE_EXCEEDED|CANCELLED|socket closed|connect(full)?mesh"
+)
+"""What it says where a connection ended, which a host that is gone explains, or one that stopped for a reason."""
+
 _STOPPED = "jaxclip/stopped"
 
 
@@ -96,10 +122,15 @@ def joined(
         # Its handler of signals would take the place of `stopping`, which meets more of them.
         if hasattr(jax.config, "jax_enable_preemption_service"):  # older ones have no such switch
             jax.config.update("jax_enable_preemption_service", False)
-        jax.distributed.initialize(
-            coordinator, hosts, host, cluster_detection_method="deactivate" if coordinator else None,
-            heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT,
-        )  # fmt: skip
+        try:
+            jax.distributed.initialize(
+                coordinator, hosts, host, cluster_detection_method="deactivate" if coordinator else None,
+                heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT,
+            )  # fmt: skip
+        except jax.errors.JaxRuntimeError as error:
+            status, line = _ended(str(error))
+            say(f"jaxclip: {line or 'the hosts did not find each other; ' + GO_ON + '.'}")
+            os._exit(status)
         ended = threading.Event()
         threading.Thread(target=_watch, args=(ended, say), daemon=True).start()
         try:
@@ -156,10 +187,14 @@ def _told(log: int) -> Iterator[None]:
     """An abort of the runtime says in one line why, and ends the process with `AGAIN`."""
 
     def aborted(number: int) -> None:
-        text = os.pread(log, 2**20, 0).decode(errors="replace")
-        sys.stderr.write(f"jaxclip: {_lost(text)}\n")
+        for waited in range(HEARTBEAT + 15):
+            status, line = _ended(os.pread(log, 2**20, 0).decode(errors="replace"))
+            if line is not None and (status == AGAIN or waited > 5):
+                break
+            time.sleep(1)  # a host that said why it stops is heard meanwhile, which ends the process
+        sys.stderr.write(f"jaxclip: {line or BROKEN}\n")
         sys.stderr.flush()
-        os._exit(AGAIN)
+        os._exit(status)
 
     # Not Python's own handler: that waits for the main thread, which waits for the host that is lost.
     handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(aborted)
@@ -172,14 +207,33 @@ def _told(log: int) -> Iterator[None]:
         set_handler(signal.SIGABRT, before)
 
 
-def _lost(text: str) -> str:
-    """Who is gone, from what the runtime wrote."""
+def _ended(text: str) -> tuple[int, str | None]:
+    """Exit status, and what to say of an end of the runtime, from what it wrote; no line where only a connection broke,
+    which who is missed will explain.
+
+    `AGAIN` where a host is gone or cannot be reached; 1 for what the same command would meet again.
+    """
     if found := re.search(r"tasks are unhealthy[^\n]*\n((?:\S*\d+\n)+)", text):
         names = re.findall(r"(\d+)$", found[1], re.MULTILINE)
-        return f"host {', '.join(names)} is gone: no sign of life for {HEARTBEAT} s; {GO_ON}."
+        return AGAIN, f"host {', '.join(names)} is gone: no sign of life for {HEARTBEAT} s; {GO_ON}."
+    if "Failed to send RPC to coordination service" in text:
+        return AGAIN, f"host 0 is gone, or cannot be reached any more; {GO_ON}."
+    for pattern, said in KNOWN.items():
+        if re.search(pattern, text, re.IGNORECASE):
+            return 1, f"{said}; what was saved is kept."
     if "coordination service" in text:
-        return f"host 0 is gone, or cannot be reached any more; {GO_ON}."
-    return f"the runtime aborted: {' '.join(text.split())[-2000:]}"
+        return AGAIN, f"host 0 is gone, or cannot be reached any more; {GO_ON}."
+    if re.search(CONNECTION, text, re.IGNORECASE):
+        return AGAIN, None
+    return 1, f"{UNKNOWN} ({_plain(text)}); what was saved is kept."
+
+
+def _plain(text: str) -> str:
+    """The last that native code said, without places in its source and frames of its stack."""
+    place = r"^[EFIW]\d{4} [\d:. ]+\S+\]|\[[\w./-]+:\d+\]|\S+\.(cc|h|cpp):\d+\]?"
+    lines = [" ".join(re.sub(place, "", line).split()) for line in text.splitlines()]
+    said = [line for line in lines if re.search(r"[a-z]{3} ", line) and not re.match(r"@|#\d", line)]
+    return said[-1][:200] if said else "it did not say why"
 
 
 def _watch(ended: threading.Event, say: Callable[[str], None]) -> None:
@@ -198,11 +252,15 @@ def _leave(error: BaseException, say: Callable[[str], None], ended: threading.Ev
     import jax
 
     message = " ".join(str(error).split()) or "interrupted"
-    if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in message:
-        time.sleep(HEARTBEAT + 15)  # as long as it can take until it is known who is gone; that ends the process
-        say(f"jaxclip: the connection to another host broke, and nobody is missed ({message[:300]}); {GO_ON}.")
-        os._exit(AGAIN)
     status = AGAIN if isinstance(error, KeyboardInterrupt) else 1
+    if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in message:
+        status, line = _ended(str(error))
+        if line is None:
+            time.sleep(HEARTBEAT + 15)  # as long as it can take until it is known who is gone; that ends the process
+            say(f"jaxclip: {BROKEN}")
+            os._exit(AGAIN)
+        message = line
+        time.sleep(3)  # a host that stopped for a reason of its own is heard first
     ended.set()  # it may be everybody's error: one line is enough
     say(f"jaxclip: {message}")
     with suppress(Exception):

@@ -33,7 +33,7 @@ from jaxclip.collected import to_arrays
 from jaxclip.config import VisionConfig
 from jaxclip.data.loader import Batch, batches
 from jaxclip.data.order import Order
-from jaxclip.data.room import MOST
+from jaxclip.data.room import DECODING
 from jaxclip.data.source import Source, kinds_there
 from jaxclip.data.stamps import Listing
 from jaxclip.drafts import disk_explained
@@ -57,6 +57,7 @@ from jaxclip.run_folder import (
     replaced,
     settle,
 )
+from jaxclip.run_size import MEMORY, Size, check_size, run_size
 from jaxclip.runs import Run, State, by_key, open_run, read_state
 
 
@@ -105,6 +106,13 @@ class PassOptions:
             there = kinds_there(source.label_names)
             raise ValueError(f"the data has no labels of kind {', '.join(missing)}; it has {there}.")
 
+    def size(self, config: VisionConfig, source: Source, mesh: Mesh | None) -> Size:
+        """What a pass over a source will keep."""
+        return run_size(
+            config, len(source), source.label_names, moments=self.moments, by=self.by, bank=self.bank,
+            bank_dtype=self.bank_dtype, mesh=mesh,
+        )  # fmt: skip
+
     def check_shared(self, config: VisionConfig, n: int, mesh: Mesh | None) -> tuple[Order, range]:
         """The order of n images and this host's share of it; refuses what devices and hosts cannot share out."""
         order = self.order(config, n)
@@ -128,7 +136,9 @@ def run_pass(
     data: str = "",
     save_every: float = 60.0,
     n_threads: int | None = None,
-    decoding: int = MOST,
+    decoding: float = DECODING,
+    memory: float = MEMORY,
+    disk: float | None = None,
     contents: bool = False,
     accept: Collection[Accepted] = (),
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -151,7 +161,9 @@ def run_pass(
       data: the same of the data.
       save_every: seconds between saved states, the most work that an interruption costs.
       n_threads: that read images.
-      decoding: bytes that pictures may take together while they are decoded, on each host; never changes a bit.
+      decoding: GiB that pictures may take together while they are decoded, on each host; never changes a bit.
+      memory: GiB that moments may take on a device or a host; more is refused before anything is computed.
+      disk: GiB that the run may take on disk; by default what is free.
       contents: compare files by what they hold, not by size, time and inode; reads each of them three times.
       accept: what may differ when a pass goes on (see `jaxclip.goes_on`): "code" of jaxclip, "machine", or "files" that
         were copied or moved.
@@ -170,6 +182,7 @@ def run_pass(
     mesh = sharding.default_mesh() if mesh is None else mesh
     order, share = options.check_shared(clip.config.vision, len(source), mesh)
     out = Path(out).absolute()
+    hosts.once(lambda: check_size(options.size(clip.config.vision, source, mesh), out, memory, disk))
     with ExitStack() as held:
         # Before the fingerprint: what changes in between is found when it is read.
         listing = Listing.of(source, contents=contents, moved="files" in accept)
@@ -189,7 +202,7 @@ def run_pass(
         loop = _Pass(clip, source, out, options, order, share, mesh, listing, changes)
         held.callback(loop.close)
         saved, wanted = monotonic(), hosts.Vote(mesh)
-        for batch in loop.remaining(n_threads, decoding):
+        for batch in loop.remaining(n_threads, int(decoding * 2**30)):
             loop.step(batch)
             progress(order.n_seen(loop.n_done), len(source))
             late = hosts.is_first() and monotonic() - saved >= save_every

@@ -11,6 +11,9 @@ from jaxclip.commands.common import Failed, check_folder, check_least, resolve, 
 from jaxclip.commands.surroundings import check_platform
 from jaxclip.config import DType, Precision
 
+SAID = 2**26
+"""Bytes that a run keeps from which on it says so before it begins."""
+
 
 @dataclass(frozen=True)
 class Run:
@@ -63,6 +66,10 @@ class Run:
     """That read images; by default one for each processor, at most 16."""
     decoding: float = 1.0
     """GiB that pictures may take together while they are decoded: fewer at once, with the same result."""
+    memory: float = 8.0
+    """GiB that moments may take on a device or a host, many values of --by among them; more is refused at once."""
+    disk: float | None = None
+    """GiB that the run may take on disk; by default what is free."""
     save_every: float = 60.0
     """Seconds between saved states: what an interruption can cost."""
     contents: bool = False
@@ -88,8 +95,9 @@ class Run:
         check_least(parts=self.parts, model_axis=self.model_axis, hosts=self.hosts)
         if not self.save_every >= 0:
             raise ValueError(f"--save-every must be 0 seconds or more; got {self.save_every:g}.")
-        if not 0 <= self.decoding < float("inf"):
-            raise ValueError(f"--decoding must be 0 GiB or more; got {self.decoding:g}.")
+        for name in ("decoding", "memory", "disk"):
+            if (limit := getattr(self, name)) is not None and not 0 <= limit < float("inf"):
+                raise ValueError(f"--{name} must be 0 GiB or more; got {limit:g}.")
         from jaxclip.report.stages import stages
 
         with stages("run") as at:
@@ -118,6 +126,7 @@ class Run:
         from jaxclip.report.progress import bar
         from jaxclip.report.stages import stages
         from jaxclip.run_folder import check_goes_on, check_place, outline
+        from jaxclip.run_size import check_size
         from jaxclip.smells import size_smell
 
         check_platform()
@@ -131,6 +140,10 @@ class Run:
         options.check(source)
         config = model_config(self.model, image_size=self.image_size, texts=False)
         order, _ = options.check_shared(config.vision, len(source), mesh)
+        size = options.size(config.vision, source, mesh)
+        hosts.once(lambda: check_size(size, self.out, self.memory, self.disk))
+        if hosts.is_first() and size.host + size.state + size.bank >= SAID:
+            say(f"this run will keep {size}")
         compute = Compute(dtype=self.dtype, precision=self.precision)
         known = outline(config, compute, source, asdict(options) | {"parts": order.parts})
         hosts.once(lambda: check_goes_on(self.out, known, self.accept))
@@ -146,8 +159,9 @@ class Run:
         with bar(clip.config.name) as progress, cluster.stopping() as stop:
             run = run_pass(
                 clip, source, self.out, options, mesh=mesh, model=self.model, data=written(self.data),
-                save_every=self.save_every, n_threads=self.threads, decoding=int(self.decoding * 2**30),
-                contents=self.contents, accept=self.accept, progress=progress, stop=stop,
+                save_every=self.save_every, n_threads=self.threads, decoding=self.decoding,
+                memory=self.memory, disk=self.disk, contents=self.contents, accept=self.accept, progress=progress,
+                stop=stop,
             )  # fmt: skip
         unreadable = [{"name": name, "reason": reason} for name, reason in run.unreadable]
         if hosts.is_first():

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 
 from jaxclip.config import PreprocessConfig
 from jaxclip.data.order import Order
-from jaxclip.data.room import MOST, Room, declared_bytes
+from jaxclip.data.room import DECODING, Room, declared_bytes
 from jaxclip.data.source import UNLABELLED, Example, Source
 from jaxclip.data.stamps import Listing
 from jaxclip.preprocess import preprocess
@@ -126,7 +126,7 @@ def batches(
     apply_exif: bool = False,
     n_threads: int | None = None,
     listing: Listing | None = None,
-    decoding: int = MOST,
+    decoding: int = int(DECODING * 2**30),
 ) -> Iterator[Batch]:
     """A host's part of every batch, in order: which images that are does not depend on how they are read.
 

@@ -10,8 +10,8 @@ from PIL import Image
 
 from jaxclip.image_files import open_image
 
-MOST = 2**30
-"""Bytes that pictures being decoded may take together; a larger picture is decoded by itself."""
+DECODING = 1.0
+"""GiB that pictures being decoded may take together; a larger picture is decoded by itself."""
 
 OF_MODE = {"1": 1, "L": 1, "P": 1, "LA": 9, "PA": 9, "RGBA": 9, "RGBa": 9, "La": 9, "RGB": 5, "I": 18, "F": 18}
 """Bytes a pixel until it is resized, measured. Pillow holds three channels in four bytes; alpha takes a copy more,
@@ -27,7 +27,7 @@ PROGRESSIVE = 6
 class Room:
     """Bytes that may be taken at once, by threads that wait for each other."""
 
-    def __init__(self, most: int = MOST):
+    def __init__(self, most: int = int(DECODING * 2**30)):
         self.most, self._taken = most, 0
         self._changed = threading.Condition()
 
