@@ -23,6 +23,9 @@ AGAIN = 75
 HEARTBEAT = 30
 """Seconds without a sign of life after which a host is lost."""
 
+PATIENCE = 5
+"""Seconds until a host says that it waits for the others to join: a launcher may have started fewer than it says."""
+
 OLDEST = (0, 9, 2)
 """First JAX whose end can be met when a host is lost; older ones end the others with status 1 and without a word."""
 
@@ -123,10 +126,11 @@ def joined(
         if hasattr(jax.config, "jax_enable_preemption_service"):  # older ones have no such switch
             jax.config.update("jax_enable_preemption_service", False)
         try:
-            jax.distributed.initialize(
-                coordinator, hosts, host, cluster_detection_method="deactivate" if coordinator else None,
-                heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT,
-            )  # fmt: skip
+            with _waiting(say):
+                jax.distributed.initialize(
+                    coordinator, hosts, host, cluster_detection_method="deactivate" if coordinator else None,
+                    heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT,
+                )  # fmt: skip
         except jax.errors.JaxRuntimeError as error:
             status, line = _ended(str(error))
             say(f"jaxclip: {line or 'the hosts did not find each other; ' + GO_ON + '.'}")
@@ -160,6 +164,31 @@ def stopping() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def _waiting(say: Callable[[str], None]) -> Iterator[None]:
+    """Who is waited for, said once, where joining takes longer than `PATIENCE`."""
+    from jax._src import distributed
+
+    def told() -> None:
+        state = distributed.global_state
+        if state.coordinator_address is None:
+            return say("jaxclip: waiting for the launcher to say where host 0 is.")
+        own, others = state.process_id or 0, (state.num_processes or 2) - 1
+        whom = f"the other {others}" if own == 0 and others > 1 else "host 1" if own == 0 else "host 0 and all others"
+        return say(
+            f"jaxclip: host {own} of {others + 1} waits for {whom} to join at {state.coordinator_address}; were "
+            f"{others + 1} started, and can each reach that address?"
+        )
+
+    timer = threading.Timer(PATIENCE, told)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 @contextmanager

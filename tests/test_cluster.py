@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 
@@ -117,3 +118,22 @@ def test_one_host_has_all_there_is():
     hosts.agree(model="a")
     with pytest.raises(FileExistsError, match="mine"):
         hosts.once(lambda: (_ for _ in ()).throw(FileExistsError("mine")))
+
+
+@pytest.mark.parametrize(("host", "hosts", "whom"), [(0, 3, "the other 2"), (0, 2, "host 1"), (1, 3, "host 0 and all")])
+def test_a_host_that_waits_says_for_whom(host, hosts, whom, tmp_path):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        where = f"localhost:{free.getsockname()[1]}"
+    command = [sys.executable, "-m", "jaxclip", "run", "scenes", "scenes", "--limit", "8", "--out", tmp_path / "run"]
+    command += ["--coordinator", where, "--hosts", str(hosts), "--host", str(host)]
+    alone = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        line = next(line for line in alone.stderr if line.strip())
+        assert alone.poll() is None
+        assert line.startswith(f"jaxclip: host {host} of {hosts} waits for {whom}")
+        assert where in line
+    finally:
+        alone.kill()
+        alone.wait()
+        alone.stderr.close()
