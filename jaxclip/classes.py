@@ -1,5 +1,6 @@
 """What images of a run are classified into: the names of classes, their prompts, and every image's label."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,6 +76,11 @@ def run_classes(
         )
     words = _words(run, names) if classes is None else names
     return Classes(kind, names, fill_templates(words, read_templates(templates)), labels, told)
+
+
+def has_words(names: Sequence[str]) -> bool:
+    """Whether all names can be put in words; a WordNet id that ImageNet has not cannot."""
+    return not any(WORDNET_NAME.fullmatch(word) for word in readable(names))
 
 
 def read_templates(source: str | Path | None) -> list[str]:

@@ -103,7 +103,7 @@ def sets_by_group(
     rows: Int[np.ndarray, "image"],
     means: Components,
     classes: Float[AnyArray, "text embed"],
-    label: str | Int[np.ndarray, "image"],
+    label: str | Int[np.ndarray, "readable"],
     groups: str,
     sets: Sequence[Sequence[tuple[int, int]]],
 ) -> GroupCounts:

@@ -81,6 +81,9 @@ class Report:
             most = head_sizes(run.config.vision.head_dim, run.config.vision.embed_dim, 1)[1]
             if self.steps > most:
                 say(f"--steps {self.steps} is more than a head of {run.folder.name} has directions; {most} are used.")
+        for part in parts:
+            for smell in part["card"]["smells"]:
+                say(smell)
         say(f"wrote {self.out}: {len(html) / 1e6:.1f} MB")
         return {"file": str(self.out), "bytes": len(html.encode()), "runs": [part["name"] for part in parts],
                 "images": sum(len(part["images"]) for part in parts), "results": [one["name"] for one in results],

@@ -1,5 +1,6 @@
 """A report's model card: which checkpoint, what was chosen for it and why, and how exact the sum is."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,11 @@ def card(run: Run, clip: Clip, source: str, error: float, n_checked: int, pool: 
             "holds": error <= verify.SUM_TOLERANCE if exact else None,
         },
     }  # fmt: skip
+
+
+def with_smells(said: dict[str, Any], smells: Sequence[str]) -> dict[str, Any]:
+    """A card with what smells about the run's labels as rows of their own."""
+    return said | {"rows": [*said["rows"], *(["Look at", smell] for smell in smells)], "smells": list(smells)}
 
 
 def provenance(source: str) -> dict[str, Any]:

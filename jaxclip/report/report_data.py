@@ -12,10 +12,18 @@ from jaxtyping import Float
 from jaxclip.clip import Clip
 from jaxclip.config import VisionConfig
 from jaxclip.pools import Pool
-from jaxclip.report.report_card import card
+from jaxclip.report.report_card import card, with_smells
 from jaxclip.report.report_images import MOST_TEXTS, example_maps, image_pages
 from jaxclip.report.report_pictures import PAGE, THUMBNAIL, Pictures, short, shorts, spread
-from jaxclip.report.report_terms import Question, Terms, embed, nearest_question, run_questions, run_terms
+from jaxclip.report.report_terms import (
+    Question,
+    Terms,
+    embed,
+    nearest_question,
+    question_smells,
+    run_questions,
+    run_terms,
+)
 from jaxclip.runs import Run
 from jaxclip.text_span import TextSpan, head_bases
 
@@ -76,6 +84,7 @@ def collect(
     progress("texts of heads", 1, 1)
     terms = run_terms(run, clip, pictures, options.ranked)
     questions = run_questions(run, clip, terms, options.texts)
+    smells = question_smells(questions, terms)
     questions = questions or [_from_heads(run, terms, spans, pool, embeddings, np.asarray(moments.heads.variance))]
     properties = tuple(dict.fromkeys(pool.categories))
     about = [properties.index(category) for category in pool.categories]
@@ -107,7 +116,7 @@ def collect(
         "grid": list(clip.config.vision.grid),
         "ranked": len(terms.rows),
         "n_images": run.n_images,
-        "card": card(run, clip, source, error, len(rows), pool),
+        "card": with_smells(card(run, clip, source, error, len(rows), pool), smells),
         "properties": list(properties),
         "texts": [{"text": pool.texts[i], "property": pool.categories[i] if about else None} for i in used],
         "variance": _variance(moments),

@@ -7,13 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from jaxclip.classes import run_classes
+from jaxclip.classes import has_words, run_classes
 from jaxclip.clip import Clip
 from jaxclip.heads import head_state
 from jaxclip.nonfinite import check_images, check_texts
 from jaxclip.report.report_pictures import Pictures, spread
 from jaxclip.run_folder import BANK
 from jaxclip.runs import Run
+from jaxclip.smells import prediction_smells
 
 BATCH = 8
 TEXTS = 64
@@ -126,13 +127,25 @@ def run_questions(run: Run, clip: Clip, terms: Terms, texts: Sequence[str]) -> l
         classes = embed(clip, [[text] for text in texts])
         found.append(nearest_question("your texts", tuple(texts), classes, run, terms))
     for kind, names in run.label_names.items():
-        words = 2 <= len(names) <= MOST_CLASSES and not all(name.isdigit() for name in names)
+        words = 2 <= len(names) <= MOST_CLASSES and not all(name.isdigit() for name in names) and has_words(names)
         if clip.text is None or not words or not (run.labels[kind] >= 0).any() or _unasked(run, kind):
             continue
         task = run_classes(run, kind)
         classes = embed(clip, task.prompts)
         found.append(Question(kind, tuple(task.names), classes, task.labels, True))
     return found
+
+
+def question_smells(questions: Sequence[Question], terms: Terms) -> list[str]:
+    """What smells about the nearest texts of images whose labels are known."""
+    said = []
+    for question in questions:
+        labels = question.labels[terms.rows]
+        there = labels >= 0
+        if question.known and there.any():
+            nearest = (terms.embedding[there] @ question.classes.T).argmax(-1)
+            said += prediction_smells(question.name, question.texts, nearest, labels[there])
+    return said
 
 
 def nearest_question(
