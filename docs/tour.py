@@ -107,7 +107,7 @@ for index, explained in zip(span.indices, span.explained, strict=True):
 # %%
 n_layers, n_heads = variance.shape
 labels = run.labels["shape"]
-rows = np.flatnonzero(labels >= 0)
+rows = run.labelled("shape")
 classes = class_embeddings(clip, prompts("shape"))
 sets = [Ablation.of(n_layers, n_heads)]
 sets += [Ablation.of(n_layers, n_heads, heads=[(at // n_heads, at % n_heads)]) for at in range(n_layers * n_heads)]

@@ -111,7 +111,7 @@ def head_effects(run: Run, texts: jax.Array) -> np.ndarray:
     """[image, layer, head, text]; relative to the texts' mean, which is nobody's effect in particular."""
     directions = np.asarray(texts - texts.mean(0))
     matrices = np.einsum("lhue,se->lhus", np.asarray(run.matrices), directions)
-    return np.einsum("blhu,lhus->blhs", run.bank.read("heads"), matrices)
+    return np.einsum("blhu,lhus->blhs", run.bank.read("heads", run.rows), matrices)
 
 
 def listed(table: Any) -> list:

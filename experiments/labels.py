@@ -29,9 +29,9 @@ def true_shares(run: Run, factors: list[str]) -> np.ndarray:
     """Share of every head's variance that each factor explains: [factor, layer, head]."""
     shares = np.zeros((len(factors), run.config.vision.n_layers, run.config.vision.n_heads))
     for layer, head in np.ndindex(*shares.shape[1:]):
-        samples = run.bank.head(layer, head) @ np.asarray(run.matrices[layer, head])
+        samples = run.bank.head(layer, head)[run.rows] @ np.asarray(run.matrices[layer, head])
         for at, factor in enumerate(factors):
-            labels = values(run, factor)
+            labels = values(run, factor)[run.rows]
             shares[at, layer, head] = label_shares(samples[labels >= 0], labels[labels >= 0])
     return shares
 
@@ -56,7 +56,7 @@ def measure(run: Run, n_texts: int = 5) -> dict:
       from all heads' names is true.
     """
     pool = open_pool("scenes", run)
-    factors = [name for name in dict.fromkeys(pool.categories) if (run.labels[name] >= 0).sum() > 10]
+    factors = [name for name in dict.fromkeys(pool.categories) if len(run.labelled(name)) > 10]
     moments = run.moments.heads
     spans = head_bases(moments, pool_embeddings(pool, run, clip=run_model(run)), steps=max(n_texts, 10))
     told = category_shares(spans.first(n_texts), pool.categories, factors)

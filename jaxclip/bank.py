@@ -3,7 +3,7 @@
     heads [image, layer, head, unit]   u, see `jaxclip.heads`; u @ matrices[layer, head] is the contribution
     mlp, class_attn [image, layer, embed]      init, embedding [image, embed]
     norm [image]   of the embedding before anything was divided by it
-    readable [image]   False where the image could not be read; its rows are NaN
+    readable [image]   False where the image could not be read; its rows are NaN, its labels what they are
     labels/KIND [image]   indices, -1 where there is none, -2 where a block is lost
 
 Files hold a block of images each (`jaxclip.data.order`), and in them one piece a layer and head: one head of all images
@@ -27,6 +27,8 @@ import tensorstore as ts
 from jaxtyping import Float, Int
 
 from jaxclip.config import VisionConfig
+from jaxclip.data.source import UNLABELLED
+from jaxclip.shown import counted
 
 LOST = -2
 """What a label reads as where its block is not there."""
@@ -45,7 +47,9 @@ def row_shapes(config: VisionConfig) -> dict[str, tuple[int, ...]]:
 
 
 class Bank:
-    """A bank of a finished run. Reading gives the images that could be read, in the data's order, in float32.
+    """A bank of a run. Every array has one row for every image of the data, by the image's number, in float32.
+
+    The rows of images that could not be read are NaN; `rows` leaves them out.
 
     Args:
       folder: of the bank.
@@ -54,7 +58,8 @@ class Bank:
       block: rows that each of their files must have, likewise.
 
     Attributes:
-      rows: which images of the data set those are.
+      rows: numbers of the images that could be read.
+      seen: numbers of all images that the pass came to.
     """
 
     def __init__(
@@ -68,39 +73,44 @@ class Bank:
         if not (self.folder / "zarr.json").is_file():
             raise FileNotFoundError(f"{self.folder} is no bank; run `jaxclip run` with --bank.")
         check(f"{self.folder.name}/zarr.json")
-        self.rows = self._readable()
+        self.seen, self.rows = self._found()
 
     def __len__(self) -> int:
-        return len(self.rows)
+        """Images of the data, read or not; of an unfinished pass, up to the last that it has come to."""
+        return int(self.seen[-1]) + 1 if len(self.seen) else 0
 
     def __repr__(self) -> str:
-        return f"Bank({str(self.folder)!r}: {len(self)} images)"
+        return f"Bank({str(self.folder)!r}: {counted(len(self.rows), 'image')})"
 
     def head(self, layer: int, head: int) -> Float[np.ndarray, "image unit"]:
         """u of one head; nothing else is read."""
         _, n_layers, n_heads, _ = self.array("heads").shape
         if not (0 <= layer < n_layers and 0 <= head < n_heads):
             raise ValueError(f"the model has layers 0 to {n_layers - 1} of {n_heads} heads; got head {layer}.{head}.")
-        return self._numbers("heads", (layer, head))
+        return self._numbers("heads", (layer, head), slice(None))
 
     def read(self, name: str, rows: Int[np.ndarray, "image"] | slice = slice(None)) -> Float[np.ndarray, "image ..."]:
         """A whole array of numbers ("heads", "mlp", "class_attn", "init", "embedding" or "norm"), or rows of it.
 
         Args:
           name: of the array.
-          rows: among the images that could be read.
+          rows: numbers of images, all by default.
+
+        Raises:
+          ValueError: there is no such image or no such array, or the bank is damaged.
         """
         return self._numbers(name, (), rows)
 
     def labels(self, kind: str) -> Int[np.ndarray, "image"]:
-        """Indices of one kind of label, -1 where an image has none."""
-        found = self._get(label_path(kind), (), self.rows)
-        if lost := int((found == LOST).sum()):
+        """Indices of one kind of label of every image of the data, read or not, -1 where it has none."""
+        found = np.full(len(self), UNLABELLED, np.int32)
+        found[self.seen] = self._get(label_path(kind), (), self.seen)
+        if lost := int((found[self.rows] == LOST).sum()):
             raise ValueError(_cut_short(self.folder / label_path(kind), lost))
-        return found
+        return np.where(found == LOST, UNLABELLED, found)
 
     def array(self, name: str) -> Any:
-        """The array itself, for reading in pieces with tensorstore; it has rows of unreadable images too."""
+        """The array itself, for reading in pieces with tensorstore; row N is image N."""
         path = self.folder / name
         if not path.is_dir():
             there = sorted(p.name for p in self.folder.iterdir() if p.is_dir())
@@ -118,12 +128,21 @@ class Bank:
             raise ValueError(f"{path} has files of {list(held)}, the run's are of {list(piece)}. Run the pass again.")
         return array
 
-    def _numbers(self, name: str, at: tuple[int, ...], rows: Any = slice(None)) -> np.ndarray:
-        values = self._get(name, at, self.rows[rows]).astype(np.float32)
+    def _numbers(self, name: str, at: tuple[int, ...], rows: Any) -> np.ndarray:
+        try:
+            wanted = np.arange(len(self))[rows]
+        except IndexError as error:
+            raise ValueError(f"{self.folder} has images 0 to {len(self) - 1}; {error}.") from error
+        there = np.isin(wanted, self.rows)
+        values = self._get(name, at, wanted[there]).astype(np.float32)
         if not np.isfinite(values).all():
             lost = int((~np.isfinite(values.reshape(len(values), -1)).all(1)).sum())
             raise ValueError(_cut_short(self.folder / name, lost))
-        return values
+        if there.all():
+            return values
+        whole = np.full((len(wanted), *values.shape[1:]), np.nan, np.float32)
+        whole[there] = values
+        return whole
 
     def _get(self, name: str, at: tuple[int, ...], rows: Int[np.ndarray, "image"]) -> np.ndarray:
         array = self.array(name)
@@ -131,19 +150,20 @@ class Bank:
         gone = [block for block in np.unique(blocks).tolist() if not self._is_stored(array, name, block)]
         if gone:
             raise ValueError(_cut_short(self.folder / name, int(np.isin(blocks, gone).sum())))
-        whole = len(rows) and rows[-1] - rows[0] + 1 == len(rows)
+        whole = len(rows) and bool((np.diff(rows) == 1).all())
         with named(self.folder / name):
             return np.asarray(array[(slice(int(rows[0]), int(rows[-1]) + 1) if whole else rows, *at)].read().result())
 
-    def _readable(self) -> Int[np.ndarray, "image"]:
-        array, found = self.array("readable"), [np.zeros(0, int)]
+    def _found(self) -> tuple[Int[np.ndarray, "seen"], Int[np.ndarray, "readable"]]:
+        array, seen, readable = self.array("readable"), [np.zeros(0, int)], [np.zeros(0, int)]
         numbers = sorted(int(file.name) for file in (self.folder / "readable" / "c").glob("*") if file.name.isdecimal())
         for first in (number * _block(array) for number in numbers if self._is_stored(array, "readable", number)):
             rows = slice(first, min(first + _block(array), array.shape[0]))
             if rows.start < rows.stop:
                 with named(self.folder / "readable"):
-                    found.append(first + np.flatnonzero(array[rows].read().result()))
-        return np.concatenate(found)
+                    readable.append(first + np.flatnonzero(array[rows].read().result()))
+                seen.append(np.arange(rows.start, rows.stop))
+        return np.concatenate(seen), np.concatenate(readable)
 
     def _is_stored(self, array: Any, name: str, block: int) -> bool:
         """Whether a block is on the disk, in full size. What is stored nowhere has a value all the same, and what is
@@ -187,7 +207,7 @@ def _block(array: Any) -> int:
 
 
 def _cut_short(path: Path, lost: int) -> str:
-    return f"{path} is cut short: {lost} images are missing; delete the run and make it again."
+    return f"{path} is cut short: it lacks {counted(lost, 'image')}; delete the run and make it again."
 
 
 def label_path(kind: str) -> str:

@@ -10,7 +10,7 @@ from jaxtyping import Int
 from jaxclip.class_files import match_classes
 from jaxclip.data.classes import WORDNET_NAME, class_words, readable, template_kinds
 from jaxclip.data.classes import templates as shipped
-from jaxclip.data.source import kinds_there
+from jaxclip.data.source import UNLABELLED, kinds_there
 from jaxclip.pools import read_lines
 from jaxclip.runs import Run
 from jaxclip.zeroshot import fill_templates
@@ -24,7 +24,7 @@ class Classes:
       kind: of label.
       names: of the classes, in the order of the labels.
       prompts: for every class, the texts it is described by.
-      labels: of every image of the run as places in `names`, -1 where it has none.
+      labels: of every image of the data by its number, as places in `names`; -1 where it has none or could not be read.
       told: how a file of classes was matched with the labels, in a sentence; empty without one.
     """
 
@@ -36,7 +36,7 @@ class Classes:
 
     @property
     def rows(self) -> Int[np.ndarray, "labelled"]:
-        """The images that have a label."""
+        """Numbers of the images that have a label."""
         return np.flatnonzero(self.labels >= 0)
 
 
@@ -60,8 +60,10 @@ def run_classes(
     """
     if kind not in run.label_names:
         raise ValueError(f"{run.folder} has no label {kind!r}; it has {kinds_there(run.label_names)}.")
-    names, labels = run.label_names[kind], run.labels[kind]
-    if not (labels >= 0).any():
+    names, labels = run.label_names[kind], np.full(len(run.names), UNLABELLED, np.int32)
+    rows = run.labelled(kind)
+    labels[rows] = run.labels[kind][rows]
+    if not len(rows):
         raise ValueError(f"no image of {run.folder} has a {kind}, so there is nothing to classify.")
     if prompts := _scenes_prompts(run, kind, classes, templates):
         return Classes(kind, names, prompts, labels)

@@ -1,7 +1,8 @@
 """A checkpoint as one object: both towers, its tokenizer and its preprocessing."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,13 +21,19 @@ from jaxclip.tokenizer import Tokenizer
 from jaxclip.vision import VisionTransformer
 
 
-@jax.tree_util.register_dataclass
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("vision", "text", "logit_scale", "logit_bias"), meta_fields=("config", "tokenizer"),
+    drop_fields=("source",),
+)  # fmt: skip
 @dataclass(frozen=True)
 class Clip:
     """Both towers of a checkpoint with everything needed to feed them. A pytree: its leaves are the weights.
 
     `vision` and `text` are Flax modules; `text` is None where the checkpoint's text tower is not CLIP's own (its
-    `config.text_missing` says which). `logit_scale` is the logarithm of the inverse temperature, as stored.
+    `config.text_missing` says which). `logit_scale` is the logarithm of the inverse temperature, as stored. `source` is
+    what `jaxclip.load` was given, by which a run's commands find the model again; it is None for a Clip that was put
+    together by hand or went through `jax.tree.map`, and for one that was loaded with options of its own.
     """
 
     vision: VisionTransformer
@@ -35,6 +42,7 @@ class Clip:
     logit_bias: Float[Array, ""] | None
     config: ClipConfig = field(metadata={"static": True})
     tokenizer: Tokenizer = field(metadata={"static": True}, repr=False)
+    source: str | None = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         """What goes in, what comes out and how many layers and heads lie between."""
@@ -131,7 +139,17 @@ def load(
 
     compute = Compute(dtype=cast(Any, dtype), precision=cast(Any, precision))  # checked there
     config, params, words = checkpoint.open_source(source, image_size=image_size, offline=offline, **options)
-    return build(config, params, compute, words)
+    return replace(build(config, params, compute, words), source=None if options else _placed(source))
+
+
+def _placed(source: str | Path) -> str:
+    """What finds the model again from another folder: a place as a whole path, a name as it is."""
+    from jaxclip.data.scenes import CHECKPOINT
+
+    path = Path(source).expanduser()
+    if path == CHECKPOINT:
+        return "scenes"
+    return str(path.absolute()) if path.exists() else str(source)
 
 
 def build(config: ClipConfig, params: dict[str, Any], compute: Compute, words: Tokenizer) -> Clip:

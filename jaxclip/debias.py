@@ -83,7 +83,7 @@ def count_groups(
 
 
 def grouped_rows(run: Run, label: str, groups: str) -> Int[np.ndarray, "image"]:
-    """The images of a run that have both a label and a group.
+    """Numbers of the images of a run that have both a label and a group.
 
     Raises:
       ValueError: the run has no labels of these kinds, or no image has both.
@@ -92,7 +92,7 @@ def grouped_rows(run: Run, label: str, groups: str) -> Int[np.ndarray, "image"]:
         if kind not in run.label_names:
             there = kinds_there(run.label_names)
             raise ValueError(f"{run.folder} has no labels of kind {kind!r}, which debiasing needs; it has {there}.")
-    rows = np.flatnonzero((run.labels[label] >= 0) & (run.labels[groups] >= 0))
+    rows = run.labelled(label, groups)
     if not len(rows):
         raise ValueError(f"no image of {run.folder} has both a {label} and a {groups}; run it over images that do.")
     return rows
@@ -156,11 +156,8 @@ def group_means(run: Run, other: Run, kinds: Iterable[str]) -> Components:
       ValueError: the other run is of another model or in other units.
     """
     means = ablation_means(run, other)
-    labels = [other.labels[kind] for kind in kinds if kind in other.label_names]
-    has_bank = other.info["options"]["bank"]
-    chosen = np.zeros(0, np.int64)
-    if labels and has_bank:
-        chosen = np.flatnonzero(np.all([values >= 0 for values in labels], axis=0))
+    there = [kind for kind in kinds if kind in other.label_names]
+    chosen = other.labelled(*there) if there and other.info["options"]["bank"] else np.zeros(0, np.int64)
     if not len(chosen) or len(chosen) == other.n_images:
         return means
     total, components = None, partial(Components.of_state, matrices=run.matrices)

@@ -1,5 +1,7 @@
 """images.jsonl of a run: a line for every image that was seen, with its name and labels, or why it could not be read.
 
+`row` is the image's number, from 0 in the data's order: the one number it has anywhere (see `jaxclip.runs.Run`).
+
     {"row": 3, "name": "dogs/4.jpg", "labels": {"place": 0}}
     {"row": 4, "name": "dogs/5.jpg", "labels": {"place": -1}, "error": "not an image"}
 
@@ -15,6 +17,10 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip.run_folder import IMAGES, LINES, damaged, replaced
+from jaxclip.shown import counted
+
+MOST_AHEAD = 2**24
+"""Numbers that an unfinished pass may have left out on the way to its last image; room is made for all of them."""
 
 
 class ImageLines:
@@ -80,13 +86,15 @@ def read_image_lines(
     """
     lines = [_parsed(line) for line in text.splitlines()]
     if len(lines) != n_seen:
-        raise ValueError(f"it has {len(lines)} lines, the run has seen {n_seen} images")
+        raise ValueError(f"it has {len(lines)} lines, the run has seen {counted(n_seen, 'image')}")
     for line in lines:
         if not _is_line(line, n_images, label_names):
             raise ValueError(f"a line is {json.dumps(line):.100}")
     lines.sort(key=lambda line: line["row"])
     if any(one["row"] == other["row"] for one, other in pairwise(lines)):
         raise ValueError("an image stands there twice")
+    if lines and lines[-1]["row"] >= n_seen + MOST_AHEAD:
+        raise ValueError(f"its last image is number {lines[-1]['row']} of {n_seen} that were seen")
     return lines
 
 

@@ -132,8 +132,8 @@ def run_pass(
     options: PassOptions = PassOptions(),
     *,
     mesh: Mesh | None = None,
-    model: str = "",
-    data: str = "",
+    model: str | None = None,
+    data: str | None = None,
     save_every: float = 60.0,
     n_threads: int | None = None,
     decoding: float = DECODING,
@@ -151,14 +151,14 @@ def run_pass(
     on another number of devices everything is the same but for rounding.
 
     Args:
-      clip: only its image tower is used.
-      source: the images, from `jaxclip.data.sources.open_data`.
+      clip: only its image tower is used. Commands find it again by its `source`, as `jaxclip.load` leaves it there.
+      source: the images, from `jaxclip.data.sources.open_data`, or one of one's own with the same methods.
       out: a folder for the run; of several hosts all must see it.
       options: what to leave there.
       mesh: devices to run on, from `jaxclip.sharding.make_mesh`; by default all there are, each with its own part of
         every batch.
-      model: what the model was loaded from, to be recorded.
-      data: the same of the data.
+      model: where commands find the model, for a Clip that does not know.
+      data: where they find the images, for a source that was not opened by `open_data`.
       save_every: seconds between saved states, the most work that an interruption costs.
       n_threads: that read images.
       decoding: GiB that pictures may take together while they are decoded, on each host; never changes a bit.

@@ -16,12 +16,16 @@ from jaxclip.axes import AnyArray
 from jaxclip.bank import Bank
 from jaxclip.heads import head_state
 from jaxclip.nonfinite import check_images
+from jaxclip.precision import known
 from jaxclip.sharding import local_mesh, place_batch, whole_batch
 from jaxclip.vision import VisionTransformer
 
 
 class Neighbours(NamedTuple):
-    """For each query its nearest images, nearest first, and their cosine similarity."""
+    """For each query its nearest images, nearest first, and their cosine similarity.
+
+    Indices are places in the images that were searched: of a whole bank, the images' numbers.
+    """
 
     indices: Int[Array, "query k"]
     similarity: Float[Array, "query k"]
@@ -53,7 +57,7 @@ def bank_head_sum(
     matrices: Float[AnyArray, "layer head unit embed"],
     heads: Iterable[tuple[int, int]],
 ) -> Float[np.ndarray, "image embed"]:
-    """`head_sum` of all images of a bank, of which only these heads are read.
+    """`head_sum` of all images of a bank, of which only these heads are read; NaN where one could not be read.
 
     Args:
       bank: of a run.
@@ -109,14 +113,14 @@ def mean_precision(
 
     Args:
       images: what they are compared by.
-      labels: 0 or more; images of a label below 0 are neither queries nor answers.
+      labels: 0 or more; images of a label below 0, and those that are NaN, are neither queries nor answers.
       k: how many neighbours.
       block: queries compared at once.
 
     Raises:
       ValueError: k is less than 1, or no more than k images have a label.
     """
-    rows = np.flatnonzero(np.asarray(labels) >= 0)
+    rows = np.flatnonzero((np.asarray(labels) >= 0) & there(images))
     if not 1 <= k < len(rows):
         raise ValueError(f"k must be between 1 and {len(rows) - 1}, one less than the labelled images; got {k}.")
     images, labels = np.asarray(images)[rows], np.asarray(labels)[rows]
@@ -137,7 +141,7 @@ def nearest(
     exclude: Int[AnyArray, "query"] | None = None,
     mesh: Mesh | None = None,
 ) -> Neighbours:
-    """The k images of largest cosine similarity to each query; of equal ones the first.
+    """The k images of largest cosine similarity to each query; of equal ones the first. What is NaN is no answer.
 
     Args:
       queries: embeddings, `head_sum` of some images, or of texts.
@@ -147,23 +151,29 @@ def nearest(
       mesh: devices that share the images out; by default all of this host.
 
     Raises:
-      ValueError: k is less than 1 or more than there are images to find.
+      ValueError: k is less than 1 or more than there are images to find, or a query is NaN.
     """
-    n = len(images) - (exclude is not None)
+    values, given = known(images), len(images)
+    n = (given if values is None else int(there(values).sum())) - (exclude is not None)
     if not 1 <= k <= n:
         raise ValueError(f"k must be between 1 and {n}, the images to choose from; got {k}.")
     mesh = local_mesh() if mesh is None else mesh
-    rows = whole_batch(len(images), mesh)
+    rows = whole_batch(given, mesh)
     if mesh is not None:
-        images = place_batch(jnp.pad(jnp.asarray(images), ((0, rows - len(images)), (0, 0))), mesh)
+        images = place_batch(jnp.pad(jnp.asarray(images), ((0, rows - given), (0, 0))), mesh)
     scores = jnp.einsum("qe,be->qb", _unit(queries), _unit(images), precision="highest")
-    if rows > n:
-        out = jnp.arange(rows) >= n + (exclude is not None)
-        if exclude is not None:
-            out = out | (jnp.arange(rows) == jnp.asarray(exclude)[:, None])
-        scores = jnp.where(out, -jnp.inf, scores)
+    # Of NaN nothing is known; `top_k` would take it for the largest number.
+    out = jnp.isnan(scores) | (jnp.arange(rows) >= given)
+    if exclude is not None:
+        out = out | (jnp.arange(rows) == jnp.asarray(exclude)[:, None])
+    scores = jnp.where(out, -jnp.inf, scores)
     similarity, indices = jax.lax.top_k(scores, k)
     return Neighbours(indices, similarity)
+
+
+def there(images: Float[AnyArray, "batch embed"]) -> Bool[np.ndarray, "batch"]:
+    """Which images of a bank could be read: the others are NaN."""
+    return np.isfinite(np.asarray(images)).all(-1)
 
 
 def precision(

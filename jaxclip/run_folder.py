@@ -17,7 +17,7 @@ from jaxclip import lock_holder
 from jaxclip.checksums import changed, checksums
 from jaxclip.clip import Clip
 from jaxclip.config import ClipConfig, Compute
-from jaxclip.data.source import Source
+from jaxclip.data.source import Source, origin
 from jaxclip.data.stamps import Listing
 from jaxclip.goes_on import STAMPS, as_file, changed_files, check_files, check_program, differences
 from jaxclip.heads import head_matrices
@@ -32,11 +32,20 @@ RUN, MATRICES, IMAGES, STATE, BANK, LOCK = "run.json", "matrices.npy", "images.j
 LINES = "images.part.jsonl"
 
 
-def describe(clip: Clip, source: Source, options: Mapping[str, Any], model: str, data: str) -> dict[str, Any]:
-    """All that decides what a pass computes, in JSON types."""
-    described = outline(clip.config, clip.vision.compute, source, options)
-    described["model"] |= {"source": model, "hash": model_hash(clip)}
-    described["data"] |= {"source": data, "fingerprint": source.fingerprint()}
+def describe(
+    clip: Clip, source: Source, options: Mapping[str, Any], model: str | None, data: str | None
+) -> dict[str, Any]:
+    """All that decides what a pass computes, in JSON types, and where its model and its data are found again.
+
+    Args:
+      model: where the model is, if the Clip does not know.
+      data: likewise, of the source.
+    """
+    described, opened = outline(clip.config, clip.vision.compute, source, options), origin(source)
+    described["model"] |= {"source": model or clip.source or "", "hash": model_hash(clip)}
+    described["data"] |= {"source": data or opened.data, "fingerprint": source.fingerprint()}
+    if opened.split is not None:
+        described["data"]["split"] = opened.split
     return described
 
 
@@ -243,7 +252,7 @@ def _says_enough(info: Mapping[str, Any]) -> bool:
         ClipConfig.from_dict(info["model"]["config"])
         counts = [data["n_images"], options["batch"], info["order"]["parts"], info["order"]["steps"]]
         names = [name for some in data["label_names"].values() for name in some]
-        words = [info["model"]["source"], data["source"], data["kind"], options["units"], *names]
+        words = [info["model"]["source"], data["source"], data["kind"], options["units"], data.get("split", ""), *names]
         return (
             all(type(n) is int and 0 < n < 2**40 for n in counts)
             and options["batch"] % info["order"]["parts"] == 0
@@ -261,5 +270,5 @@ def _says_enough(info: Mapping[str, Any]) -> bool:
 def _identity(described: Mapping[str, Any]) -> dict[str, Any]:
     """Without the places that model and data were found in, for they may have moved, and what `goes_on` compares."""
     parts = {name: part for name, part in described.items() if name not in ("model", "data", "code", "machine")}
-    apart = {"source": None, "stamps": None}
+    apart = {"source": None, "split": None, "stamps": None}
     return parts | {name: {**described.get(name, {}), **apart} for name in ("model", "data")}

@@ -17,9 +17,11 @@ from jaxclip.bank import Bank, label_path, row_shapes
 from jaxclip.collected import Collected, from_arrays
 from jaxclip.config import ClipConfig
 from jaxclip.data.order import Order
+from jaxclip.data.source import UNLABELLED
 from jaxclip.heads import HeadState
 from jaxclip.image_lines import read_image_lines
 from jaxclip.run_folder import BANK, IMAGES, LINES, MATRICES, RUN, STATE, check_unchanged, damaged, read_info
+from jaxclip.shown import counted
 
 ALL = "all"
 """The moments of every image, beside those by kind of label."""
@@ -45,8 +47,9 @@ class State:
 class Run:
     """What a pass left behind; files are read when they are asked for.
 
-    Names, labels and the bank's rows are those of the images that could be read, in the data's order, all of them
-    alike; `unreadable` lists the others.
+    An image has one number, from 0 in the data's order: it is its `row` in images.jsonl, what `jaxclip retrieve RUN N`
+    takes, its place in `names`, in `labels` and in every array of the bank. Images that could not be read keep theirs:
+    their terms are NaN, and `rows` leaves them out.
 
     Attributes:
       folder: where it is.
@@ -60,7 +63,7 @@ class Run:
         """What there is to ask it for."""
         left = [name for name, there in (("moments", self.has_moments), ("bank", self.has_bank)) if there]
         said = [self.info["model"]["name"], ", ".join(left), f"labels: {', '.join(self.label_names) or 'none'}"]
-        return f"Run({str(self.folder)!r}: {self.n_images} images; {'; '.join(said)})"
+        return f"Run({str(self.folder)!r}: {counted(self.n_images, 'image')}; {'; '.join(said)})"
 
     @cached_property
     def state(self) -> State:
@@ -92,7 +95,7 @@ class Run:
     @property
     def n_images(self) -> int:
         """That could be read."""
-        return len(self.names)
+        return len(self.rows)
 
     @property
     def units(self) -> str:
@@ -106,24 +109,57 @@ class Run:
 
     @cached_property
     def names(self) -> list[str]:
-        """Paths, or what tells an image apart where there is none."""
-        return [line["name"] for line in self._lines if "error" not in line]
+        """Of every image of the data: its path, or what tells it apart.
+
+        An unfinished pass has some up to the last that it came to, and "" for what it left out on the way.
+        """
+        names = [""] * self._n_rows
+        for line in self._lines:
+            names[line["row"]] = line["name"]
+        return names
 
     @cached_property
-    def places(self) -> list[int]:
-        """Numbers of the images among those of the data."""
-        return [line["row"] for line in self._lines if "error" not in line]
+    def rows(self) -> Int[np.ndarray, "readable"]:
+        """Numbers of the images that could be read."""
+        return np.array([line["row"] for line in self._lines if "error" not in line], np.int64)
 
     @cached_property
     def labels(self) -> dict[str, Int[np.ndarray, "image"]]:
-        """Kind of label -> an index into its names for every image, -1 where it has none."""
-        lines = [line["labels"] for line in self._lines if "error" not in line]
-        return {kind: np.array([labels[kind] for labels in lines], np.int32) for kind in self.label_names}
+        """Kind of label -> an index into its names for every image of the data, read or not, -1 where it has none.
+
+        `labelled` says which of them there is something to compare with.
+        """
+        held = {kind: np.full(self._n_rows, UNLABELLED, np.int32) for kind in self.label_names}
+        for line in self._lines:
+            for kind, values in held.items():
+                values[line["row"]] = line["labels"][kind]
+        return held
+
+    def labelled(self, *kinds: str) -> Int[np.ndarray, "some"]:
+        """Numbers of the images that could be read and have a label of each of these kinds."""
+        return self.rows[np.all([self.labels[kind][self.rows] >= 0 for kind in kinds] or [self.rows >= 0], axis=0)]
 
     @cached_property
+    def errors(self) -> dict[int, str]:
+        """Number -> the reason, of the images that could not be read."""
+        return {line["row"]: line["error"] for line in self._lines if "error" in line}
+
+    @property
     def unreadable(self) -> list[tuple[str, str]]:
         """Names of the images that could not be read, each with the reason."""
-        return [(line["name"], line["error"]) for line in self._lines if "error" in line]
+        return [(self.names[row], reason) for row, reason in self.errors.items()]
+
+    def check_readable(self, rows: Int[np.ndarray, "some"]) -> None:
+        """Refuse numbers of images that could not be read: what they are part of would be NaN.
+
+        Raises:
+          ValueError: the first of them, with its reason.
+        """
+        if wrong := sorted(self.errors.keys() & set(np.asarray(rows).tolist())):
+            raise ValueError(
+                f"image {wrong[0]} of {self.folder}, {self.names[wrong[0]]}, could not be read "
+                f"({self.errors[wrong[0]]}); take numbers from run.rows, or from run.labelled for those with a label."
+            )
 
     @cached_property
     def matrices(self) -> Float[Array, "layer head unit embed"]:
@@ -185,21 +221,22 @@ class Run:
           FileNotFoundError: the run kept no bank.
           ValueError: it is damaged, or not the bank of these images.
         """
-        n, places = self.info["data"]["n_images"], self.places
+        n = self.info["data"]["n_images"]
         shapes = {name: (n, *shape) for name, shape in row_shapes(self.config.vision).items()}
         shapes |= {"readable": (n,)} | {label_path(kind): (n,) for kind in self.label_names}
         block = Order.of_info(self.info).block
         bank = Bank(self.folder / BANK, check=self._check, shapes=shapes, block=block)
         if not self.is_finished:  # rows may be ahead of the state that counts them
-            bank.rows = bank.rows[np.isin(bank.rows, places)]
-        if not np.array_equal(bank.rows, places):
+            bank.seen = np.array([line["row"] for line in self._lines], np.int64)
+            bank.rows = bank.rows[np.isin(bank.rows, self.rows)]
+        if not np.array_equal(bank.rows, self.rows):
             raise ValueError(
                 f"{bank.folder / 'readable'} is cut short or of another run; delete the run and make it again."
             )
         return bank
 
     def head_state(self, rows: Int[np.ndarray, "image"] | slice = slice(None)) -> HeadState:
-        """Images of the bank as a pass saw them, in the run's units."""
+        """Images by their numbers as a pass saw them, in the run's units; NaN where one could not be read."""
         fields = ("embedding", "heads", "mlp", "init", "class_attn")
         return HeadState(*(jnp.asarray(self.bank.read(name, rows)) for name in fields))
 
@@ -216,6 +253,10 @@ class Run:
             return read_image_lines(text, n_images, n_seen, self.label_names)
         except ValueError as error:
             raise ValueError(f"{path} is damaged ({error}); delete {self.folder} and run it again.") from error
+
+    @property
+    def _n_rows(self) -> int:
+        return self._lines[-1]["row"] + 1 if self._lines else 0
 
     def _check(self, name: str) -> None:
         check_unchanged(self.folder, {name: self.state.checksums.get(name, "")} if self.state.n_batches else {})
@@ -236,10 +277,10 @@ def open_run(folder: str | Path, *, unfinished: bool = False) -> Run:
     folder, info = run.folder, run.info
     seen, n = Order.of_info(info).n_seen(run.state.n_batches), info["data"]["n_images"]
     if seen < n and not unfinished:
-        raise ValueError(f"{folder} has seen {seen} of {n} images; run the same command again to finish it.")
-    if seen and not run.names:
+        raise ValueError(f"{folder} has seen {seen} of {counted(n, 'image')}; run the same command again to finish it.")
+    if seen and not len(run.rows):
         name, reason = run.unreadable[0]
-        raise ValueError(f"none of the {seen} images could be read; the first is {name}: {reason}")
+        raise ValueError(f"no image could be read, of {counted(seen, 'image')}; the first is {name}: {reason}")
     return run
 
 

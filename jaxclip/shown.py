@@ -17,6 +17,17 @@ def shown(value: Any) -> str:
     return str(list(value.shape)) if hasattr(value, "shape") else repr(value)
 
 
+def counted(n: int, noun: str, plural: str | None = None) -> str:
+    """A number with its noun in words: "1 image", "1,204 images".
+
+    Args:
+      n: how many.
+      noun: for one of them.
+      plural: where an s at its end does not make it one.
+    """
+    return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
+
+
 def numbers(value: Any) -> np.ndarray | None:
     """What an array holds; None where that is not known, as inside `jax.jit`."""
     try:

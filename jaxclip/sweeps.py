@@ -82,7 +82,7 @@ def sweep(
 
     Args:
       run: with a bank.
-      rows: which of its images.
+      rows: numbers of the images, such as `run.labelled` gives them.
       means: what takes the place of ablated terms, as `ablation_means` gives them.
       classes: class embeddings.
       labels: of those images, 0 .. number of classes - 1.
@@ -92,7 +92,7 @@ def sweep(
       mesh: devices that share images, and heads if it has a model axis; by default all of this host.
 
     Raises:
-      ValueError: no images, labels out of range, or a bank that is cut short.
+      ValueError: no images, one that could not be read, labels out of range, or a bank that is cut short.
     """
     check_labels(labels, len(classes))
     classes = jnp.asarray(classes)
@@ -142,6 +142,7 @@ def _batches(
     """Images, their labels and how many of them count: the last batch is filled up, so that nothing recompiles."""
     if not len(rows) or batch < 1:
         raise ValueError(f"at least one image and a batch of at least 1 are needed; got {len(rows)} and {batch}.")
+    run.check_readable(rows)
     mesh = local_mesh() if mesh is None else mesh
     batch = whole_batch(min(batch, len(rows)), mesh)
     if mesh is not None:

@@ -32,7 +32,7 @@ def test_the_command(tmp_path, capsys):
         np.testing.assert_array_equal(run.labels[kind], [labels[kind] for labels in drawn])
     birds = [float(run.moments_by("bird", bird).init.count) for bird in ("duck", "finch")]
     assert birds == [sum(labels["bird"] == value for labels in drawn) for value in (0, 1)]
-    assert (run.info["model"]["source"], run.info["data"]["source"]) == (GOLDEN, "scenes")
+    assert (run.info["model"]["source"], run.info["data"]["source"]) == (str(Path(GOLDEN).absolute()), "scenes")
 
     for option, value, said in (
         ("--batch", "3", "options.batch was 4 and is 3"),

@@ -37,8 +37,8 @@ def assert_whole_as_far_as_it_is(out, run):
     part = jaxclip.open_run(out, unfinished=True)
     n = part.n_images
     assert n + len(part.unreadable) == Order.of_info(part.info).n_seen(part.state.n_batches)
-    names = dict(zip(run.places, run.names, strict=True))
-    assert part.names == [names[place] for place in part.places]
+    for row in (*part.rows.tolist(), *part.errors):
+        assert part.names[row] == run.names[row]
     assert float(part.state.moments["all"].init.count) == n
     if n < run.n_images:
         with pytest.raises(ValueError, match=r"has seen \d+ of 21 images"):

@@ -24,7 +24,7 @@ def read_all(folder):
     np.asarray(run.moments.heads.mean)
     run.means()
     for kind, names in run.label_names.items():
-        assert len(run.labels[kind]) == run.n_images
+        assert len(run.labels[kind]) == len(run.names)
         if kind in run.info["options"]["by"] and names:
             run.moments_by(kind, 0)
     run.head_state()

@@ -206,7 +206,7 @@ def test_any_number_in_what_a_run_says_of_itself(run, tmp_path, size):
 
 @pytest.mark.parametrize(("batch", "order", "n_batches", "reason"), [
     (4, {"parts": 1, "steps": 2**30}, 2**37, "images.jsonl is damaged (it has 21 lines"),
-    (2**32, {"parts": 2**32, "steps": 2**5}, 2, "lines, the run has seen 8589934592"),
+    (2**32, {"parts": 2**32, "steps": 2**5}, 2, "lines, the run has seen 8,589,934,592"),
     (21, {"parts": 1, "steps": 2**30}, 1, "for 22548578304 of numbers)"),
 ])  # fmt: skip
 def test_a_run_that_says_everywhere_that_it_is_of_a_trillion_images(run, tmp_path, batch, order, n_batches, reason):

@@ -50,8 +50,8 @@ def measure(setting: Top, model: str, out: Path) -> Values:
     found = {}
     for layer, head in largest(np.asarray(run.moments.heads.variance), setting.late, setting.n_heads):
         picks = [int(pick) for pick in spans.indices[layer, head] if pick >= 0]
-        scores = bank_head_sum(run.bank, run.matrices, [(layer, head)]) @ embeddings[picks].T
-        order = np.argsort(-scores, axis=0, kind="stable").T
+        scores = bank_head_sum(run.bank, run.matrices, [(layer, head)])[run.rows] @ embeddings[picks].T
+        order = run.rows[np.argsort(-scores, axis=0, kind="stable")].T
         rows = np.concatenate([order[:, : setting.n_shown], order[:, -setting.n_shown :]], axis=1)
         shown = dict(
             zip(rows.ravel().tolist(), pictures(run, rows.ravel().tolist(), setting.data, setting.split), strict=True)

@@ -111,7 +111,12 @@ def _known(run: "Run", source: str | None, *, texts: bool) -> tuple[int, int] | 
 def _place(run: "Run", source: str | None) -> tuple[str, bool]:
     """Where a run's model is, and whether anybody typed that: what run.json says may be somebody else's words, which
     the network is never asked about."""
-    return resolve(source or run.info["model"]["source"]), source is not None
+    if where := source or run.info["model"]["source"]:
+        return resolve(where), source is not None
+    raise ValueError(
+        f"{run.folder} does not say where it is, for it was made in Python from a Clip that jaxclip.load did not give "
+        f"as it was, or only with options of its own; a folder of `jaxclip convert` needs none."
+    )
 
 
 class _OtherError(ValueError):

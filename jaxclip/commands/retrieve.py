@@ -25,7 +25,8 @@ class Retrieve:
     folder: Positional[Annotated[Path, arg(metavar="RUN")]]
     """What `jaxclip run` left, with --bank; with moments too, if heads are to be proposed."""
     queries: Positional[Annotated[tuple[str, ...], arg(metavar="QUERY")]] = ()
-    """Image files, or images of the run by name or number (from 0). None are needed with --precision."""
+    """Image files, or images of the run by name or by number: the row in its images.jsonl, from 0 in the data's order.
+    None are needed with --precision."""
     out: Path = Path("retrieve_out")
     """A folder for results.json and the figures."""
     property: str | None = None
@@ -133,8 +134,8 @@ class Retrieve:
         from jaxclip.commands.inputs import check_model
         from jaxclip.report.report_pictures import run_source
 
-        if not 1 <= self.k < len(run.bank):
-            raise ValueError(f"k must be 1 to {len(run.bank) - 1}, one less than the images of the run; got {self.k}.")
+        if not 1 <= self.k < run.n_images:
+            raise ValueError(f"k must be 1 to {run.n_images - 1}, one less than the images of the run; got {self.k}.")
         for query, place in zip(self.queries, places, strict=True):
             if place is None:
                 check_picture(Path(query))
@@ -161,7 +162,7 @@ class Retrieve:
                 raise ValueError(f"{query} is no image of the run, so the model is needed to look at it.")
             exclude = np.array([-1 if place is None else place])
             # What heads say of every image alike is no likeness; whole embeddings are compared as CLIP compares them.
-            mean = by_heads.mean(0)
+            mean = by_heads[run.rows].mean(0)
             found = (
                 nearest(own[0] - mean, by_heads - mean, self.k, exclude=exclude),
                 nearest(own[1], by_embedding, self.k, exclude=exclude),
@@ -198,18 +199,25 @@ def _inputs(run: "Run", clip: "Clip", query: str) -> Any:
 
 
 def find_query(run: "Run", query: str) -> int | None:
-    """Which image of a run a query names; None for a file.
+    """The number of the image of a run that a query names; None for a file.
 
     Raises:
-      ValueError: neither a file nor one of the run's images.
+      ValueError: neither a file nor one of the run's images, or one that could not be read.
     """
     if query in run.names:
-        return run.names.index(query)
-    if Path(query).is_file():
+        found = run.names.index(query)
+    elif Path(query).is_file():
         return None
-    if query.isascii() and query.isdigit() and int(query) < run.n_images:
-        return int(query)
-    raise ValueError(
-        f"{query} is no file and no image of {run.folder.name}; name a file, or an image of the run such as "
-        f"{run.names[0]}, or a number from 0 to {run.n_images - 1}."
-    )
+    elif query.isascii() and query.isdigit() and int(query) < len(run.names):
+        found = int(query)
+    else:
+        raise ValueError(
+            f"{query} is no file and no image of {run.folder.name}; name a file, or an image of the run such as "
+            f"{run.names[run.rows[0]]}, or a number from 0 to {len(run.names) - 1}, the row in its images.jsonl."
+        )
+    if found in run.errors:
+        raise ValueError(
+            f"image {found} of {run.folder.name}, {run.names[found]}, could not be read ({run.errors[found]}), so "
+            f"nothing is known of it; name another."
+        )
+    return found

@@ -10,6 +10,7 @@ from tyro.conf import Positional, arg
 from jaxclip.commands.common import Failed, check_folder, check_least, resolve, say
 from jaxclip.commands.surroundings import check_platform
 from jaxclip.config import DType, Precision
+from jaxclip.shown import counted
 
 SAID = 2**26
 """Bytes that a run keeps from which on it says so before it begins."""
@@ -26,7 +27,8 @@ class Run:
     """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
     data: Positional[Annotated[str, arg(metavar="DATA")]]
     """A folder of images, a folder per class, a list of paths and labels (.csv, .tsv, .txt), a folder with a
-    metadata.csv (imagefolder), a Waterbirds, CUB, CIFAR or ImageNet folder, a tfds folder or name, or "scenes"."""
+    metadata.csv (imagefolder), a Waterbirds, CUB, CIFAR or ImageNet folder, a tfds folder or name, FILE.py:NAME for
+    a source of your own, or "scenes"."""
     out: Path
     """The folder of the run: a new one, or that of the same run to go on with."""
     kind: (
@@ -158,15 +160,16 @@ class Run:
             )
         with bar(clip.config.name) as progress, cluster.stopping() as stop:
             run = run_pass(
-                clip, source, self.out, options, mesh=mesh, model=self.model, data=written(self.data),
+                clip, source, self.out, options, mesh=mesh,
                 save_every=self.save_every, n_threads=self.threads, decoding=self.decoding,
                 memory=self.memory, disk=self.disk, contents=self.contents, accept=self.accept, progress=progress,
                 stop=stop,
             )  # fmt: skip
-        unreadable = [{"name": name, "reason": reason} for name, reason in run.unreadable]
+        unreadable = [{"row": row, "name": run.names[row], "reason": reason} for row, reason in run.errors.items()]
         if hosts.is_first():
-            say(f"wrote {self.out}: {run.n_images} images")
+            say(f"wrote {self.out}: {counted(run.n_images, 'image')}")
             if unreadable:
-                name, reason = run.unreadable[0]
-                say(f"{len(unreadable)} images could not be read, the first is {name}: {reason}")
+                row, reason = next(iter(run.errors.items()))
+                lost = counted(len(unreadable), "image")
+                say(f"{lost} could not be read, the first is number {row}, {run.names[row]}: {reason}")
         return {"folder": str(self.out), "n_images": run.n_images, "unreadable": unreadable} | summary(source)

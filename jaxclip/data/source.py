@@ -28,9 +28,24 @@ class Example(NamedTuple):
     labels: Mapping[str, int]
 
 
+class Origin(NamedTuple):
+    """What `jaxclip.data.sources.open_data` opened a source from; a command opens it again with the same words."""
+
+    data: str = ""
+    split: str | None = None
+
+
+def origin(source: Any) -> Origin:
+    """Where a source comes from; nothing is known of one that was made by hand."""
+    return getattr(source, "origin", Origin())
+
+
 @runtime_checkable
 class Source(Protocol):
-    """Images in a fixed order; safe to index from several threads."""
+    """Images in a fixed order; safe to index from several threads. Any class of one's own that has all of this.
+
+    `label_names` is kind of label -> names of its values, {} without labels; an image's labels are indices into them.
+    """
 
     @property
     def kind(self) -> str: ...

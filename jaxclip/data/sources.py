@@ -1,5 +1,6 @@
 """From what a user types to a source of images."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
@@ -9,7 +10,8 @@ from jaxclip.data.file_names import as_named, written
 from jaxclip.data.files import ClassFolders, Folder, ListFile, Tree, Waterbirds, no_images
 from jaxclip.data.imagefolder import ImageFolder, is_imagefolder
 from jaxclip.data.imagenet import imagenet_root, is_imagenet, open_imagenet
-from jaxclip.data.source import Example, First, Source, digest
+from jaxclip.data.own import is_own, own_source, placed
+from jaxclip.data.source import Example, First, Origin, Source, digest
 from jaxclip.data.unread import refuse_unread
 from jaxclip.data.walk import images_below, subfolders
 
@@ -62,7 +64,8 @@ def open_data(
 
     Args:
       data: a folder of images, a folder per class, a list file (.csv, .tsv or .txt), Hugging Face's imagefolder,
-        Waterbirds', CUB's or ImageNet's folder, that of CIFAR's binary version, a tfds folder or name, or "scenes".
+        Waterbirds', CUB's or ImageNet's folder, that of CIFAR's binary version, a tfds folder or name, "scenes",
+        or FILE.py:NAME for a source of one's own.
       kind: what it is, where that cannot be told from what lies there.
       split: of data sets that have splits; of a folder per class, a folder of that name in between.
       limit: only the first so many images.
@@ -74,8 +77,14 @@ def open_data(
     if kind is not None and kind not in get_args(Kind):
         raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
     path = Path(as_named(str(data))).expanduser()
-    source = _open(str(data), path, kind or _kind(str(data), path, split), split)
-    return source if limit is None else First(source, limit)
+    if kind is None and is_own(str(data)):
+        source = own_source(str(data), split)
+    else:
+        source = _open(str(data), path, kind or _kind(str(data), path, split), split)
+    source = source if limit is None else First(source, limit)
+    with suppress(AttributeError):  # one's own source may have no room for it
+        object.__setattr__(source, "origin", Origin(written(placed(as_named(str(data)))), split))
+    return source
 
 
 def _open(data: str, path: Path, kind: str, split: str | None) -> Source:

@@ -40,8 +40,8 @@ def query_entry(
     """One query.
 
     Returns:
-      `query` (as it was given), `name` (of the run's image, or the query), `index` (None for a file), `by_heads` and
-      `by_embedding` (see `neighbour_rows`) and `n_common`, how many images both found.
+      `query` (as it was given), `name` (of the run's image, or the query), `index` (the image's number; None for a
+      file), `by_heads` and `by_embedding` (see `neighbour_rows`) and `n_common`, how many images both found.
     """
     rows = {way: neighbour_rows(run, found, 0) for way, found in zip(WAYS, (by_heads, by_embedding), strict=True)}
     common = set.intersection(*({row["index"] for row in found} for found in rows.values()))
@@ -59,9 +59,9 @@ def precision_entry(
       `by_centred_embedding` (the mean embedding taken off, as is done for heads) and `chance`.
     """
     labels, embeddings = run.labels[kind], run.bank.read("embedding")
-    vectors, has = bank_head_sum(run.bank, run.matrices, heads), labels >= 0
+    vectors, has = bank_head_sum(run.bank, run.matrices, heads), run.labelled(kind)
     return {
-        "heads": [head_name(head) for head in heads], "n_images": int(has.sum()), "n_values": len(names),
+        "heads": [head_name(head) for head in heads], "n_images": len(has), "n_values": len(names),
         "by_heads": mean_precision(vectors - vectors[has].mean(0), labels, k),
         "by_embedding": mean_precision(embeddings, labels, k),
         "by_centred_embedding": mean_precision(embeddings - embeddings[has].mean(0), labels, k),
@@ -73,7 +73,7 @@ def neighbour_rows(run: Run, found: Neighbours, query: int) -> list[dict[str, An
     """One query's neighbours, nearest first.
 
     Returns:
-      For each `index` (its place among the run's readable images), `name`, `similarity` (cosine) and `labels` (kind ->
+      For each `index` (its number, the `row` in images.jsonl), `name`, `similarity` (cosine) and `labels` (kind ->
       name, those that it has).
     """
     names = run.label_names
@@ -165,12 +165,14 @@ def print_neighbours(result: dict[str, Any], most: int = 5) -> None:
     for entry in result["queries"]:
         pairs = list(zip(*(entry[way] for way in WAYS), strict=True))[:most]
         rows = {
-            str(place): (*(f"{one['name']}  {one['similarity']:.2f}" for one in pair),)
+            str(place): (*(f"{one['index']}  {one['name']}  {one['similarity']:.3f}" for one in pair),)
             for place, pair in enumerate(pairs, 1)
         }
         columns = ("", f"by heads {', '.join(result['heads'])}", "by the whole embedding")
         some = f", the first {len(pairs)} here" if len(pairs) < result["k"] else ""
-        title = f"Nearest to {entry['name']} by cosine similarity; {entry['n_common']} of {result['k']} in both{some}"
+        number = "" if entry["index"] is None else f"image {entry['index']}, "
+        both = f"{entry['n_common']} of {result['k']} in both{some}"
+        title = f"Nearest to {number}{entry['name']} by cosine similarity; {both}"
         print_numbers(title, rows, columns)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxclip.clip import Clip
 from jaxclip.config import VisionConfig
@@ -90,7 +90,7 @@ def collect(
     about = [properties.index(category) for category in pool.categories]
     said, heads = _heads(run, terms, spans, embeddings, questions, options, progress)
     budget = _within(heads, np.asarray(moments.heads.variance), options.pictures)
-    rows = _pages(budget, run.n_images, options.images or _affordable(run.config.vision, questions))
+    rows = _pages(budget, run.rows, options.images or _affordable(run.config.vision, questions))
     wanted = _wanted(heads)
     n = len(rows) + len([row for row in wanted if wanted[row]])
     done = Counter()
@@ -232,10 +232,10 @@ def _within(heads: list[list[dict[str, Any]]], variance: np.ndarray, most: int) 
     return [row for row, _ in seen.most_common()]
 
 
-def _pages(common: list[int], n_images: int, most: int) -> list[int]:
+def _pages(common: list[int], readable: Int[np.ndarray, "image"], most: int) -> list[int]:
     """Half of the pages for images that are examples of most heads, half evenly from the data; what is left over, for
     other examples."""
-    evenly = spread(n_images, most - min(most // 2, len(common))).tolist()
+    evenly = spread(readable, most - min(most // 2, len(common))).tolist()
     return sorted(list(dict.fromkeys([*common[: most // 2], *evenly, *common]))[:most])
 
 
@@ -282,4 +282,5 @@ def _page(
 
 def _image(pictures: Pictures, row: int, page: dict[str, Any] | None) -> dict[str, Any]:
     picture = pictures.small(pictures.inputs([row])[0], PAGE if page else THUMBNAIL)
-    return {"name": pictures.run.names[row], "labels": dict(pictures.labels(row)), "picture": picture, "page": page}
+    labels = dict(pictures.labels(row))
+    return {"number": row, "name": pictures.run.names[row], "labels": labels, "picture": picture, "page": page}

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
+from jaxclip.data.own import is_own
 from jaxclip.data.source import Example, Source
 from jaxclip.data.sources import Kind, open_data
 from jaxclip.preprocess import preprocess, unnormalize
@@ -30,8 +31,11 @@ def run_source(run: Run, data: str | None = None, split: str | None = None) -> S
       ValueError, FileNotFoundError: there are none, too few, or the first is another one.
     """
     held = run.info["data"]
-    if split is None and held["kind"] == "scenes" and data is None:
-        split = run.names[0].split("/")[0]
+    if data is None:
+        split = split or held.get("split")
+        if split is None and held["kind"] == "scenes":
+            split = run.names[0].split("/")[0]
+        _check_findable(run)
     try:
         kind = held["kind"] if data is None and held["kind"] in get_args(Kind) else None
         source = open_data(data or held["source"], kind=kind, split=split, limit=held["n_images"])
@@ -41,24 +45,35 @@ def run_source(run: Run, data: str | None = None, split: str | None = None) -> S
         raise ValueError(f"the run's images cannot be found: {error} Say where they are with --data.") from error
     if len(source) < held["n_images"]:
         raise ValueError(f"{data or held['source']} has {len(source)} images, the run {held['n_images']}; see --data.")
-    _checked(run, source, 0)
+    _checked(run, source, int(run.rows[0]))
     return source
+
+
+def _check_findable(run: Run) -> None:
+    """Refuse what can only be opened again by somebody who says how."""
+    held = run.info["data"]
+    if is_own(held["source"]):  # code is run where a person names it, not where a run does
+        raise ValueError(f"the run's images come from a source of its own; name it with --data {held['source']}.")
+    if not held["source"] and held["kind"] != "scenes":
+        raise ValueError(
+            f"the run's images come from a source of its own (of kind {held['kind']!r}), made in Python, which no "
+            f"command can open again; name it as FILE.py:NAME with --data, or a folder or list of the same names and order."
+        )
 
 
 def _checked(run: Run, source: Source, row: int) -> Example:
     """An image of a run, read again."""
-    place, name = run.places[row], run.names[row]
-    example = source[place]
+    name, example = run.names[row], source[row]
     if example.name != name:
         raise ValueError(
-            f"image {place} of the data is {example.name}, but the run had {name} there; name the run's own images "
+            f"image {row} of the data is {example.name}, but the run had {name} there; name the run's own images "
             f"with --data and --split."
         )
     return example
 
 
 class Pictures:
-    """The images that a run could read, by their place among those."""
+    """The images of a run by their numbers."""
 
     def __init__(self, run: Run, source: Source, config: Any):
         self.run, self.source, self.config = run, source, config
@@ -115,6 +130,6 @@ def shorts(values: Any) -> Any:
     return short(values) if values.ndim == 0 else [shorts(value) for value in values]
 
 
-def spread(n: int, most: int) -> Int[np.ndarray, "image"]:
-    """At most `most` places among n, evenly."""
-    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(np.int64))
+def spread(rows: Int[np.ndarray, "image"], most: int) -> Int[np.ndarray, "some"]:
+    """At most `most` of some numbers, evenly."""
+    return rows[np.unique(np.linspace(0, len(rows) - 1, min(len(rows), most)).round().astype(np.int64))]

@@ -27,7 +27,7 @@ class Terms:
     """Terms of the images that a report ranks, in the run's units.
 
     Attributes:
-      rows: which images those are, among all that the run could read.
+      rows: numbers of those images.
       head: layer and head -> u of every image, see `jaxclip.heads`.
     """
 
@@ -46,7 +46,7 @@ class Question:
       name: of what they ask about.
       texts: as shown.
       classes: their unit embeddings.
-      labels: of all images that the run could read, an index into the texts, -1 where none is meant.
+      labels: of all images of the data by number, an index into the texts, -1 where none is meant.
       known: whether labels came with the data; otherwise they are each image's nearest text.
     """
 
@@ -72,8 +72,8 @@ class Question:
 def run_terms(run: Run, clip: Clip, pictures: Pictures, most: int) -> Terms:
     """Of at most `most` images, evenly from the run: out of its bank, or else by the model, `most` / 16 of them."""
     if not (run.folder / BANK).is_dir():
-        return _from_model(run, clip, pictures, spread(run.n_images, max(64, most // 16)))
-    rows, bank = spread(run.n_images, most), run.bank
+        return _from_model(run, clip, pictures, spread(run.rows, max(64, most // 16)))
+    rows, bank = spread(run.rows, most), run.bank
     held = {name: bank.read(name, rows) for name in ("embedding", "init", "mlp")}
     return Terms(rows, **held, head=lambda layer, head: bank.head(layer, head)[rows])
 
@@ -128,7 +128,7 @@ def run_questions(run: Run, clip: Clip, terms: Terms, texts: Sequence[str]) -> l
         found.append(nearest_question("your texts", tuple(texts), classes, run, terms))
     for kind, names in run.label_names.items():
         words = 2 <= len(names) <= MOST_CLASSES and not all(name.isdigit() for name in names) and has_words(names)
-        if clip.text is None or not words or not (run.labels[kind] >= 0).any() or _unasked(run, kind):
+        if clip.text is None or not words or not len(run.labelled(kind)) or _unasked(run, kind):
             continue
         task = run_classes(run, kind)
         classes = embed(clip, task.prompts)
@@ -152,7 +152,7 @@ def nearest_question(
     name: str, texts: tuple[str, ...], classes: Float[np.ndarray, "text embed"], run: Run, terms: Terms
 ) -> Question:
     """A question without an answer key: each ranked image's nearest text stands for it."""
-    labels = np.full(run.n_images, -1, np.int32)
+    labels = np.full(len(run.names), -1, np.int32)
     labels[terms.rows] = (terms.embedding @ (classes - classes.mean(0)).T).argmax(-1)
     return Question(name, texts, classes, labels, False)
 
