@@ -41,7 +41,7 @@ def sum_figure(effects: Effects) -> Figure:
     axis = figure.subplots()
     axis.bar(range(len(values)), values, bottom=ends - values, color=[colour for *_, colour in terms])
     axis.step(np.arange(len(ends) + 1) - 0.5, [*ends, ends[-1]], where="post", color="black", linewidth=0.6)
-    axis.bar(len(values), effects.similarity[0], color="black")
+    axis.bar(len(values), effects.total[0], color="black")
     axis.set_xticks(range(len(values) + 1), [*(name for name, *_ in terms), "sum"], rotation=60, ha="right")
     axis.set_ylabel(UNIT)
     axis.set_title(f'"{TEXTS[0]}": the terms, and their sum', loc="left")

@@ -105,6 +105,7 @@ class Ablation:
         heads: Iterable[tuple[int, int]] = (),
         layers: Iterable[int] = (),
         mlps: bool = False,
+        init: bool | None = None,
         class_attn: bool = False,
     ) -> "Ablation":
         """By name.
@@ -114,7 +115,9 @@ class Ablation:
           n_heads: in one of its layers.
           heads: (layer, head) of single heads, from 0.
           layers: attention layers to ablate whole.
-          mlps: all MLPs and, as in the paper's released code, init with them.
+          mlps: all MLPs.
+          init: the input term; None ablates it along with the MLPs, as the paper's released code does, so MLPs alone
+            are mlps=True, init=False.
           class_attn: the class token's attention to itself, in all layers; it goes with the heads where a whole layer
             is ablated.
 
@@ -136,8 +139,8 @@ class Ablation:
                 "class_attn=True needs every layer's heads ablated all together or not at all; "
                 "ablate single heads with class_attn=False."
             )
-        every = np.ones(n_layers, bool)
-        return cls(chosen, every if mlps else None, np.asarray(True) if mlps else None, every if class_attn else None)
+        every, init = np.ones(n_layers, bool), mlps if init is None else init
+        return cls(chosen, every if mlps else None, np.asarray(True) if init else None, every if class_attn else None)
 
     @classmethod
     def stack(cls, sets: Sequence["Ablation"]) -> "Ablation":

@@ -16,12 +16,12 @@ from jaxclip import verify
 from jaxclip.clip import Clip
 from jaxclip.convert import convert  # pyright: ignore[reportMissingImports]
 from jaxclip.data import scenes
-from jaxclip.effects import direct_effects, text_directions
+from jaxclip.effects import direct_effects
 from jaxclip.preprocess import crop_box
 from jaxclip.report.figures import effects_figure, map_figure, save
 from jaxclip.report.stages import stages
 from jaxclip.report.tables import print_checks, print_numbers
-from jaxclip.zeroshot import accuracy, class_embeddings, contrast
+from jaxclip.zeroshot import accuracy, class_embeddings, contrast, text_embeddings
 
 SEED = 0
 BATCH = 100
@@ -120,12 +120,13 @@ def picture(clip: Clip, scene: dict[str, Any], out: Path) -> dict[str, Any]:
     spec = scene["spec"]
     texts = [f"a {thing['colour']} {thing['category']}" for thing in spec["groups"]]
     texts.append(scenes.prompts("background")[scene["labels"]["background"]][1])
-    effects = direct_effects(clip, clip.preprocess([scene["image"]])[0], text_directions(clip, texts, relative=True))
+    embeddings = text_embeddings(clip, texts)
+    effects = direct_effects(clip, clip.preprocess([scene["image"]])[0], contrast(embeddings))
     height, width = scene["image"].shape[:2]
     box = crop_box((width, height), clip.config.preprocess)
     unit = "direct effect (cosine similarity, minus the texts' mean)"
     save(map_figure(scene["image"], effects.map(), texts, box, unit), out / "map.png")
-    return {"captions": scene["captions"], "texts": effects.to_dict(texts)}
+    return {"captions": scene["captions"], "texts": effects.to_dict(texts, embeddings)}
 
 
 def _pick(scores: np.ndarray, labels: np.ndarray) -> np.ndarray:

@@ -19,17 +19,19 @@ from jaxclip.zeroshot import contrast, text_embeddings
 
 @dataclass(frozen=True)
 class Effects:
-    """One image's similarity to texts, term by term; everything is in units of cosine similarity.
+    """One image's inner product with directions, term by term; everything is in units of cosine similarity.
 
-    `similarity` is init + heads summed over layers and heads + mlp summed over layers; `tokens` holds the attention
-    part again, by place: token 0 is the class token, the others are patches, row by row.
+    `total` is init + heads summed over layers and heads + mlp summed over layers: of unit texts the cosine similarity,
+    of texts minus their mean what is left of it. `tokens` holds the attention part again, by place: token 0 is the
+    class token, the others are patches, row by row. `embedding` is the image's, of unit norm.
     """
 
-    similarity: Float[np.ndarray, "text"]
+    total: Float[np.ndarray, "text"]
     init: Float[np.ndarray, "text"]
     heads: Float[np.ndarray, "layer head text"]
     mlp: Float[np.ndarray, "layer text"]
     tokens: Float[np.ndarray, "token text"]
+    embedding: Float[np.ndarray, "embed"]
     grid: tuple[int, int]
 
     __repr__ = by_shapes
@@ -45,11 +47,22 @@ class Effects:
         places = zip(*np.unravel_index(order, effects.shape), strict=True)
         return [(int(layer), int(head), float(effects[layer, head])) for layer, head in places]
 
-    def to_dict(self, texts: Sequence[str]) -> dict[str, Any]:
-        """Plain JSON types, one entry a text."""
+    def to_dict(self, texts: Sequence[str], embeddings: Float[AnyArray, "text embed"]) -> dict[str, Any]:
+        """Plain JSON types, one entry a text.
+
+        Args:
+          texts: as they are shown.
+          embeddings: theirs, of unit norm, whatever the directions were.
+
+        Returns:
+          `similarity` and `contrast` (see `similarities`), then the terms, which sum to one of the two: `init`,
+          `attention_by_layer`, `mlp_by_layer`, `heads` (by layer and head), `strongest_heads`; and attention again, by
+          place: `map` and `class_token`.
+        """
+        cosines = similarities(self.embedding, embeddings)
         return {
             text: {
-                "similarity": float(self.similarity[i]),
+                **cosines[i],
                 "init": float(self.init[i]),
                 "attention_by_layer": self.heads[:, :, i].sum(1).tolist(),
                 "mlp_by_layer": self.mlp[:, i].tolist(),
@@ -62,6 +75,16 @@ class Effects:
             }
             for i, text in enumerate(texts)
         }
+
+
+def similarities(embedding: Float[AnyArray, "embed"], texts: Float[AnyArray, "text embed"]) -> list[dict[str, float]]:
+    """What an image has to do with each of some texts as a whole, both of unit norm.
+
+    Returns:
+      For each text its `similarity`, the cosine, and its `contrast`: the similarity minus the mean of all texts'.
+    """
+    cosines = np.asarray(texts, np.float64) @ np.asarray(embedding, np.float64)
+    return [{"similarity": float(x), "contrast": float(x - cosines.mean())} for x in cosines]
 
 
 def text_directions(clip: Clip, texts: Sequence[str], *, relative: bool) -> Float[Array, "text embed"]:
@@ -94,16 +117,16 @@ def direct_effects(
 
     Source: arXiv:2310.05916, sections 3.2 and 5.
     """
-    heads, tokens, similarity = _effects(clip.vision, jnp.asarray(image), jnp.asarray(directions))
-    check_images((heads, similarity), clip.vision, image[None], [name])
-    attn, init, mlp, places = (np.asarray(x[0]) for x in (heads.attn, heads.init, heads.mlp, tokens))
-    return Effects(np.asarray(similarity[0]), init, attn, mlp, places, clip.config.vision.grid)
+    heads, tokens, total, unit = _effects(clip.vision, jnp.asarray(image), jnp.asarray(directions))
+    check_images((heads, total), clip.vision, image[None], [name])
+    parts = (total, heads.init, heads.attn, heads.mlp, tokens, unit)
+    return Effects(*(np.asarray(part[0]) for part in parts), clip.config.vision.grid)
 
 
 @jax.jit
-def _effects(vision: Any, image: Array, directions: Array) -> tuple[Contributions, Array, Array]:
+def _effects(vision: Any, image: Array, directions: Array) -> tuple[Contributions, Array, Array, Array]:
     embedding, contributions = vision(image[None], detail="full")
     unit = embedding / jnp.linalg.norm(embedding, axis=-1, keepdims=True)
     texts = contributions.normalized().project(directions)
-    similarity = jnp.einsum("be,se->bs", unit, directions, precision="highest")
-    return texts.reduce("head"), texts.reduce("token").attn, similarity
+    total = jnp.einsum("be,se->bs", unit, directions, precision="highest")
+    return texts.reduce("head"), texts.reduce("token").attn, total, unit

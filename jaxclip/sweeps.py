@@ -46,15 +46,19 @@ def check_means(run: Run, other: Run) -> None:
 def ablation_sets(
     n_layers: int, n_heads: int, chosen: Sequence[Sequence[tuple[int, int]]] = (), n_late: int = 4
 ) -> dict[str, Ablation]:
-    """The paper's sets by name, to be stacked: "nothing", "mlps" (and init with them), "class_attn", "both",
-    "layers.N" for the first N attention layers, "head.L.H" for one head, "set.I" for the I-th of `chosen`; and
-    "early" and "early_mlps", all attention before the last `n_late` layers without and with the MLPs.
+    """The paper's sets by name, to be stacked.
+
+    "nothing", "mlps_and_input" (all MLPs and init, which the paper's released code ablates with them), "mlps_alone",
+    "class_attn", "both" (class_attn, MLPs and input), "layers.N" for the first N attention layers, "head.L.H" for one
+    head, "set.I" for the I-th of `chosen`; and "early" and "early_mlps_and_input", all attention before the last
+    `n_late` layers without and with MLPs and input.
     """
     early = range(max(n_layers - n_late, 0))
     names: dict[str, dict[str, Any]] = {
-        "nothing": {}, "mlps": {"mlps": True}, "class_attn": {"class_attn": True},
-        "both": {"mlps": True, "class_attn": True}, "early": {"layers": early},
-        "early_mlps": {"layers": early, "mlps": True},
+        "nothing": {}, "mlps_and_input": {"mlps": True, "init": True}, "mlps_alone": {"mlps": True, "init": False},
+        "class_attn": {"class_attn": True},
+        "both": {"mlps": True, "init": True, "class_attn": True}, "early": {"layers": early},
+        "early_mlps_and_input": {"layers": early, "mlps": True, "init": True},
     }  # fmt: skip
     names |= {f"layers.{n}": {"layers": range(n)} for n in range(n_layers + 1)}
     names |= {

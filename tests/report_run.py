@@ -74,8 +74,9 @@ def encoded(texts):
 
 RESULTS = {
     "ablation": {
-        "run": "scenes_run", "label": HOSTILE, "n_images": 24, "chance": 0.125, "accuracy": 0.5, "mlps": 0.25,
-        "class_attn": 0.5, "both": 0.25, "attention_layers": [0.5, 0.4], "heads": [[0.5, 0.125], [0.75, None]],
+        "run": "scenes_run", "label": HOSTILE, "n_images": 24, "chance": 0.125, "accuracy": 0.5, "mlps_and_input": 0.25,
+        "mlps_alone": 0.375, "class_attn": 0.5, "both": 0.25, "attention_layers": [0.5, 0.4],
+        "heads": [[0.5, 0.125], [0.75, None]],
         "sets": [{"heads": [HOSTILE], "accuracy": 0.3}],
     },
     "debiased": {

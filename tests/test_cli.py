@@ -7,6 +7,7 @@ import pytest
 import towers
 from PIL import Image
 
+import jaxclip
 from jaxclip import verify
 from jaxclip.cli import main
 from jaxclip.config import ClipConfig, PreprocessConfig
@@ -57,11 +58,21 @@ def test_convert_verify_and_decompose(folder, tmp_path, capsys):
         assert picture["sum_error"] < 1e-6
         found = picture["texts"]["a dog"]
         total = found["init"] + np.sum(found["heads"]) + np.sum(found["mlp_by_layer"])
-        assert abs(total - found["similarity"]) < 1e-6
-        parts = [found["similarity"], found["init"], np.sum(found["heads"]), np.sum(found["mlp_by_layer"])]
+        assert abs(total - found["contrast"]) < 1e-6
+        clip = jaxclip.load(tmp_path / "model")
+        image = clip.encode_image(clip.preprocess([picture["file"]]), normalize=True)
+        cosines = np.float64(clip.encode_text(clip.tokenize(texts), normalize=True)) @ np.float64(image)[0]
+        assert found["similarity"] == pytest.approx(cosines[0], abs=1e-6)
+        parts = [
+            found["similarity"],
+            found["contrast"],
+            found["init"],
+            np.sum(found["heads"]),
+            np.sum(found["mlp_by_layer"]),
+        ]
         strongest = found["strongest_heads"][0]
         shown = [*(f"{part:+.4f}" for part in parts), f"{strongest['layer']}.{strongest['head']}"]
-        assert shown in [line.split()[2:7] for line in printed.splitlines() if line.split()[:2] == ["a", "dog"]]
+        assert shown in [line.split()[2:8] for line in printed.splitlines() if line.split()[:2] == ["a", "dog"]]
         with Image.open(tmp_path / "out" / f"{name}_map.png") as figure:
             assert figure.size[0] > 300
         assert (tmp_path / "out" / f"{name}_heads.png").is_file()

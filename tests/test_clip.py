@@ -149,7 +149,7 @@ def test_direct_effects_sum_to_the_similarity(clip):
         directions = text_directions(clip, texts, relative=relative)
         effects = direct_effects(clip, pixels[0], directions)
         expected = np.asarray(clip.encode_image(pixels, normalize=True) @ directions.T)[0]
-        np.testing.assert_allclose(effects.similarity, expected, atol=1e-6)
+        np.testing.assert_allclose(effects.total, expected, atol=1e-6)
         total = effects.init + effects.heads.sum((0, 1)) + effects.mlp.sum(0)
         np.testing.assert_allclose(total, expected, atol=1e-6)
         np.testing.assert_allclose(effects.tokens.sum(0), effects.heads.sum((0, 1)), atol=1e-6)
@@ -157,7 +157,13 @@ def test_direct_effects_sum_to_the_similarity(clip):
         (layer, head, effect), *_ = effects.strongest(1)
         assert effect == effects.heads[layer, head, 1]
         assert abs(effect) == np.abs(effects.heads[:, :, 1]).max()
-    assert abs(effects.similarity.sum()) < 1e-6  # relative: the texts' mean is gone
+    embeddings = text_directions(clip, texts, relative=False)
+    cosines = np.float64(embeddings) @ np.float64(clip.encode_image(pixels, normalize=True))[0]
+    for i, found in enumerate(effects.to_dict(texts, embeddings).values()):
+        assert found["similarity"] == pytest.approx(cosines[i], abs=1e-6)
+        assert found["contrast"] == pytest.approx(cosines[i] - cosines.mean(), abs=1e-6)
+        assert found["contrast"] == pytest.approx(effects.total[i], abs=1e-6)
+    assert abs(effects.total.sum()) < 1e-6  # relative: the texts' mean is gone
     with pytest.raises(ValueError, match="two or more"):
         text_directions(clip, ["a dog"], relative=True)
 

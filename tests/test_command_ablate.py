@@ -76,8 +76,8 @@ class Reference:
             attn[(slice(None), *place)] = self.means["heads"][place]
         if late is not None:
             attn[:, -late.shape[1] :] = late
-        others = self.means if mlps else self.terms
-        total = attn.sum((1, 2)) + others["init"] + others["mlp"].sum(-2)
+        init, mlp = (self.means if mlps in parts else self.terms for parts in ((True,), (True, "alone")))
+        total = attn.sum((1, 2)) + init["init"] + mlp["mlp"].sum(-2)
         if class_attn:
             total = total + (self.means["class_attn"] - self.terms["class_attn"]).sum(1)
         scores = total @ self.classes.T
@@ -99,7 +99,8 @@ def test_whole_parts_of_the_model(written, reference):
     assert result["classes"] == list(PROMPTS["shape"][1])
     assert result["chance"] == 1 / 8
     assert reference.agrees(result["accuracy"])
-    assert reference.agrees(result["mlps"], mlps=True)
+    assert reference.agrees(result["mlps_and_input"], mlps=True)
+    assert reference.agrees(result["mlps_alone"], mlps="alone")
     assert reference.agrees(result["class_attn"], class_attn=True)
     assert reference.agrees(result["both"], mlps=True, class_attn=True)
     for n, accuracy in enumerate(result["attention_layers"]):
@@ -129,9 +130,9 @@ def test_late_heads_from_few_texts(run, pool, clip, written, reference):
         kept = axes[:, :, :m]
         late = means + np.einsum("blhe,lhie,lhif->blhf", apart, kept, kept)
         assert reference.agrees(found["mlps_kept"]["accuracy"][m], early, late=late)
-        assert reference.agrees(found["mlps_ablated"]["accuracy"][m], early, mlps=True, late=late)
+        assert reference.agrees(found["mlps_and_input_ablated"]["accuracy"][m], early, mlps=True, late=late)
     assert reference.agrees(found["mlps_kept"]["heads_intact"], early)
-    assert reference.agrees(found["mlps_ablated"]["heads_intact"], early, mlps=True)
+    assert reference.agrees(found["mlps_and_input_ablated"]["heads_intact"], early, mlps=True)
 
 
 def test_figures(written):
@@ -156,7 +157,10 @@ def test_own_classes_templates_and_means(run, clip, tmp_path, capsys):
     labels = run_classes(jaxclip.open_run(run), "colour").labels
     reference = Reference(run, run, class_embeddings(clip, fill_templates(names, ways)), labels)
     assert reference.agrees(result["accuracy"])
-    assert reference.agrees(result["mlps"], mlps=True)
+    assert reference.agrees(result["mlps_and_input"], mlps=True)
+    assert reference.agrees(result["mlps_alone"], mlps="alone")
+    for words in ("MLPs and input", "MLPs alone"):
+        assert words in printed.err
     assert reference.agrees(result["heads"][5][1], heads=[(5, 1)])
 
 

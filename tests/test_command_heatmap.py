@@ -97,11 +97,15 @@ def test_all_texts_over_the_whole_picture(folder, picture, tmp_path, capsys):
         np.testing.assert_allclose(row["maps"], maps[1:].T.reshape(3, 3, 4), atol=1e-6)
     assert len({row["limit"] for row in found["rows"][1:]}) == 1
     similarity = np.asarray(clip.encode_image(inputs))[0] @ np.asarray(directions).T / norm
-    np.testing.assert_allclose([text["similarity"] for text in found["texts"].values()], similarity, atol=1e-6)
+    np.testing.assert_allclose([text["contrast"] for text in found["texts"].values()], similarity, atol=1e-6)
+    cosines = (
+        np.asarray(clip.encode_image(inputs))[0] @ np.asarray(text_directions(clip, TEXTS, relative=False)).T / norm
+    )
+    np.testing.assert_allclose([text["similarity"] for text in found["texts"].values()], cosines, atol=1e-6)
     added = expected[0].sum(0)
     np.testing.assert_allclose([text["heads"] for text in found["texts"].values()], added, atol=1e-6)
     (line,) = [line for line in captured.err.splitlines() if line.split()[:2] == ["a", "dog"]]
-    assert line.split()[2:] == [f"{similarity[0]:+.4f}", f"{added[0]:+.4f}"]
+    assert line.split()[2:] == [f"{x:+.4f}" for x in (cosines[0], similarity[0], added[0])]
     assert found["picture"]["box"] == list(crop_box((90, 60), clip.config.preprocess))
     assert (out / "heatmap.svg").stat().st_size > 1000
     for name in set(found["files"]) - {"heatmap.svg"}:

@@ -9,11 +9,12 @@ from matplotlib.colors import to_rgb
 from jaxclip.report import ablations, bases, colours, figures, neighbours, overlays, rankings
 
 ABLATION = {
-    "model": "small", "label": "shape", "accuracy": 0.9, "chance": 0.1, "mlps": 0.5, "class_attn": 0.85, "both": 0.4,
+    "model": "small", "label": "shape", "accuracy": 0.9, "chance": 0.1, "mlps_and_input": 0.5, "mlps_alone": 0.55,
+    "class_attn": 0.85, "both": 0.4,
     "attention_layers": [0.9, 0.8, 0.3], "heads": [[0.9, 0.85], [0.95, 0.5]],
     "completeness": {
         "late_layers": 1, "n_texts": [0, 1, 2], "mlps_kept": {"accuracy": [0.3, 0.6, 0.8], "heads_intact": 0.85},
-        "mlps_ablated": {"accuracy": [0.1, 0.2, 0.4], "heads_intact": 0.5},
+        "mlps_and_input_ablated": {"accuracy": [0.1, 0.2, 0.4], "heads_intact": 0.5},
     },
 }  # fmt: skip
 PART = {"worst_group": 0.6, "overall": 0.8, "groups": {"duck_on_water": {"accuracy": 0.6}, "b": {"accuracy": 0.9}}}

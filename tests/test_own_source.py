@@ -139,7 +139,7 @@ def test_what_is_no_source(place, capsys, code, name, said):
 def test_a_source_of_ones_own_is_passed_as_it_is(clip, place):
     class Two:
         __slots__ = ()
-        kind, label_names = "two", {"label": ("a", "b")}  # noqa: RUF012
+        kind, label_names = "two", {"label": ("a", "b")}
 
         def __len__(self):
             return 2

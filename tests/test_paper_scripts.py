@@ -69,7 +69,7 @@ def test_accuracies_are_those_of_the_sums(found):
     nothing, mlps, attention = accuracies(open_run(folder))
     table, layers = values["mean_ablation"]["scenes"], values["attention_layers"]["scenes"]
     assert table["accuracy"] == pytest.approx(nothing)
-    assert table["without MLPs"] == pytest.approx(mlps)
+    assert table["without MLPs and input"] == pytest.approx(mlps)
     assert layers["first 0 layers"] == pytest.approx(nothing)
     assert list(layers.values())[-1] == pytest.approx(attention)
 

@@ -103,7 +103,7 @@ def test_a_reader_finds_their_way_with_the_keyboard(tab, report):
 
 
 def test_every_page_draws_and_words_stay_words(tab, report):
-    image = next(i for i, one in enumerate(report["images"]) if one["page"])
+    image = next(one["number"] for one in report["images"] if one["page"])
     titles = {"heads": "Heads", "texts": "Texts", "results": "Results", "search/red": "“red”", "nonsense": "Not found"}
     for at in ("heads", "images", f"image/{image}", "texts", "text/0", "results", "search/red", "head/9/9", "nonsense"):
         go(tab, at)
@@ -117,7 +117,7 @@ def test_every_page_draws_and_words_stay_words(tab, report):
 def test_an_image_answers_for_any_of_its_texts_on_a_phone_in_the_dark(tab, report):
     tab.set_viewport_size({"width": 375, "height": 700})
     tab.get_by_role("button", name="Switch to dark colours").click()
-    image = next(i for i, one in enumerate(report["images"]) if one["page"])
+    image = next(one["number"] for one in report["images"] if one["page"])
     go(tab, f"image/{image}")
     tab.get_by_role("combobox", name="Question").select_option(label="background")
     before = tab.locator(".look canvas").evaluate("canvas => canvas.toDataURL()")

@@ -67,7 +67,7 @@ def test_results_say_the_numbers_that_matter(clip):
     images = np.zeros((96, 96, 3), np.float32)
     effects = direct_effects(clip, images, text_directions(clip, ["a star", "grass"], relative=True))
     assert repr(effects) == (
-        "Effects(similarity [2], init [2], heads [6, 4, 2], mlp [6, 2], tokens [65, 2], grid (8, 8))"
+        "Effects(total [2], init [2], heads [6, 4, 2], mlp [6, 2], tokens [65, 2], embedding [128], grid (8, 8))"
     )
 
 

@@ -49,7 +49,7 @@ class Completeness(Setting):
 REAL = Completeness()
 SCENES = with_scenes(REAL)
 SHOWN = (0, 1, 5, 10, 20, 30, 60)
-KINDS = {"MLPs kept": ("nothing", "early"), "MLPs replaced": ("mlps", "early_mlps")}
+KINDS = {"MLPs kept": ("nothing", "early"), "MLPs and input replaced": ("mlps_and_input", "early_mlps_and_input")}
 
 
 def measure(setting: Completeness, model: str, out: Path) -> Values:

@@ -4,7 +4,8 @@
     python experiments/paper/mean_ablation.py --scenes
 
 In the paper: section 3, the table "MLPs mean-ablation", and what its text and appendix say of the class token. As in
-the released code, the MLPs' set takes the initial residual stream with it, and means are over the same images.
+the released code, the set that the paper calls MLPs takes the initial residual stream with it (MLPs alone stand beside
+it), and means are over the same images.
 
 Reads: ImageNet's validation images with their labels (devkit or a folder a class), three OpenCLIP models by name.
 Takes: one pass a model, which other scripts use again (`--cost`); then seconds to minutes.
@@ -17,8 +18,8 @@ from common import Setting, Values, ablated, main, passed, with_scenes
 REAL = Setting()
 SCENES = with_scenes(REAL)
 SETS = {
-    "accuracy": "nothing", "without MLPs": "mlps", "without the class token's own": "class_attn",
-    "without both": "both",
+    "accuracy": "nothing", "without MLPs and input": "mlps_and_input", "without MLPs alone": "mlps_alone",
+    "without the class token's own": "class_attn", "without MLPs, input and the class token's own": "both",
 }  # fmt: skip
 
 

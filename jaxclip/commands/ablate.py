@@ -127,7 +127,7 @@ class Ablate:
             at("bases")
             late = jax.tree.map(lambda x: x[-self.late :], run.moments.heads)
             spans = jax.block_until_ready(head_bases(late, texts, steps=steps))
-        both = Ablation.stack([sets["nothing"], sets["mlps"]])
+        both = Ablation.stack([sets["nothing"], sets["mlps_and_input"]])
         with bar("completeness") as progress:
             right = sweep_completeness(
                 run, rows, means, spans, classes, labels, both, batch=self.batch, progress=progress

@@ -72,10 +72,15 @@ class Heatmap:
                 formats=self.format, apply_exif=self.apply_exif or None,
             )  # fmt: skip
         say_cut(clip, self.texts)
-        shown = {
-            text: [f"{found[part]:+.4f}" for part in ("similarity", "heads")] for text, found in result["texts"].items()
-        }
-        columns = ("text", "whole picture", f"of it by {result['rows'][0]['name']}")
+        relative = "minus" in result["unit"]
+        parts = ("similarity", "contrast", "heads") if relative else ("similarity", "heads")
+        shown = {text: [f"{found[part]:+.4f}" for part in parts] for text, found in result["texts"].items()}
+        columns = (
+            "text",
+            "similarity",
+            *(["minus the texts' mean"] * relative),
+            f"of it by {result['rows'][0]['name']}",
+        )
         print_numbers(f"{image.stem}: {result['unit']}", shown, columns)
         say(f"wrote {self.out / 'results.json'} and {len(result['files'])} pictures")
         return result

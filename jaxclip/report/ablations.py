@@ -9,12 +9,20 @@ from jaxtyping import Bool
 from matplotlib.figure import Figure
 
 from jaxclip.classes import Classes
-from jaxclip.report.colours import BLUE, GREEN, RED, YELLOW, diverging, on_paper
+from jaxclip.report.colours import BLUE, GREEN, GREY, RED, YELLOW, diverging, on_paper
 from jaxclip.report.figures import save_all
 from jaxclip.report.tables import print_numbers
 from jaxclip.runs import Run
+from jaxclip.shown import counted
 
 Correct = Bool[np.ndarray, "image"]
+
+PARTS = {
+    "mlps_and_input": "MLPs and input", "mlps_alone": "MLPs alone", "class_attn": "class token's self-attention",
+    "both": "MLPs, input and self-attention",
+}  # fmt: skip
+"""What is ablated besides attention layers and heads: keys, and words for people."""
+COMPLETENESS = ("mlps_kept", "mlps_and_input_ablated")
 
 
 def ablations_result(
@@ -28,17 +36,18 @@ def ablations_result(
 
     Returns:
       `run`, `model`, `means_from` (a run's folder), `label` (its kind), `classes`, `n_images` (those with a label),
-      `chance` (one class drawn evenly), and accuracies between 0 and 1: `accuracy` (nothing ablated), `mlps` (and init
-      with them), `class_attn`, `both`, `attention_layers` (entry n: the first n layers ablated), `heads` (by layer and
-      head: this one ablated), `sets` (of `chosen`: `heads` and `accuracy`).
+      `chance` (one class drawn evenly), and accuracies between 0 and 1: `accuracy` (nothing ablated),
+      `mlps_and_input` (all MLPs and the input term, what the paper calls MLPs), `mlps_alone`, `class_attn` (the class
+      token's attention to itself), `both` (`mlps_and_input` and `class_attn`), `attention_layers` (entry n: the first
+      n layers ablated), `heads` (by layer and head: this one ablated), `sets` (of `chosen`: `heads` and `accuracy`).
     """
     accuracy = {name: float(np.mean(right)) for name, right in correct.items()}
     vision = run.config.vision
     return {
         "run": str(run.folder), "model": run.info["model"]["name"], "means_from": str(means.folder),
         "label": classes.kind, "classes": list(classes.names), "n_images": len(classes.rows),
-        "chance": 1 / len(classes.names), "accuracy": accuracy["nothing"], "mlps": accuracy["mlps"],
-        "class_attn": accuracy["class_attn"], "both": accuracy["both"],
+        "chance": 1 / len(classes.names), "accuracy": accuracy["nothing"],
+        **{name: accuracy[name] for name in PARTS},
         "attention_layers": [accuracy[f"layers.{n}"] for n in range(vision.n_layers + 1)],
         "heads": [[accuracy[f"head.{i}.{j}"] for j in range(vision.n_heads)] for i in range(vision.n_layers)],
         "sets": [
@@ -55,12 +64,12 @@ def completeness_result(
 
     Returns:
       `pool`, `n_texts` (0, 1, .., how many texts of each late head's basis are kept), `late_layers`, and twice, under
-      `mlps_kept` and `mlps_ablated`: `accuracy` (entry m: from m texts a head), `heads_intact` (late heads as they are,
-      earlier attention ablated: what the curve should reach).
+      `mlps_kept` and `mlps_and_input_ablated`: `accuracy` (entry m: from m texts a head), `heads_intact` (late heads as
+      they are, earlier attention ablated: what the curve should reach).
     """
     entry = {
         name: {"accuracy": right.mean(-1).tolist(), "heads_intact": float(np.mean(sets[intact]))}
-        for name, right, intact in zip(("mlps_kept", "mlps_ablated"), correct, ("early", "early_mlps"), strict=True)
+        for name, right, intact in zip(COMPLETENESS, correct, ("early", "early_mlps_and_input"), strict=True)
     }
     return {"pool": pool, "n_texts": list(range(correct.shape[1])), "late_layers": n_late} | entry
 
@@ -72,10 +81,8 @@ def layers_figure(result: dict[str, Any]) -> Figure:
     axis = figure.subplots()
     values = result["attention_layers"]
     axis.plot(range(len(values)), values, "o-", color=BLUE, label="attention layers, from the first")
-    for name, words, colour, dashes in (
-        ("mlps", "MLPs", GREEN, (0, (5, 2))), ("class_attn", "class token's self-attention", YELLOW, (0, (1, 1.5))),
-        ("both", "both of these", RED, (0, (5, 1.5, 1, 1.5))),
-    ):  # fmt: skip
+    looks = (GREEN, (0, (5, 2))), (GREY, (0, (3, 1))), (YELLOW, (0, (1, 1.5))), (RED, (0, (5, 1.5, 1, 1.5)))
+    for (name, words), (colour, dashes) in zip(PARTS.items(), looks, strict=True):
         axis.axhline(result[name], color=colour, linestyle=dashes, label=words)
     _accuracy_axes(axis, result, "attention layers ablated", "center left")
     return figure
@@ -102,7 +109,9 @@ def completeness_figure(result: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
     found = result["completeness"]
-    for name, words, colour in (("mlps_kept", "MLPs kept", BLUE), ("mlps_ablated", "MLPs ablated", RED)):
+    for name, words, colour in zip(
+        COMPLETENESS, ("MLPs and input kept", "MLPs and input ablated"), (BLUE, RED), strict=True
+    ):
         axis.plot(found["n_texts"], found[name]["accuracy"], "-", color=colour, label=words)
         axis.axhline(found[name]["heads_intact"], color=colour, linestyle=":", label=f"{words}, late heads intact")
     words = f"texts a head (last {found['late_layers']} layers), earlier attention ablated"
@@ -126,7 +135,7 @@ def print_ablations(result: dict[str, Any]) -> None:
     def add(name: str, value: float) -> None:
         rows[name] = (f"{value:.1%}", f"{100 * (value - whole):+.1f}")
 
-    for name, words in (("mlps", "MLPs"), ("class_attn", "class token's self-attention"), ("both", "both of these")):
+    for name, words in PARTS.items():
         add(words, result[name])
     for n, value in enumerate(result["attention_layers"][1:], 1):
         add(f"attention of the first {n} layer{'s' if n > 1 else ''}", value)
@@ -137,11 +146,13 @@ def print_ablations(result: dict[str, Any]) -> None:
     for chosen in result["sets"]:
         add(f"heads {', '.join(chosen['heads'])}", chosen["accuracy"])
     if found := result.get("completeness"):
-        for name, words in (("mlps_kept", ""), ("mlps_ablated", ", MLPs ablated")):
+        for name, words in zip(COMPLETENESS, ("", ", MLPs and input ablated"), strict=True):
             n = found["n_texts"][-1]
             add(f"late heads intact, earlier ablated{words}", found[name]["heads_intact"])
-            add(f"late heads from {n} texts, earlier ablated{words}", found[name]["accuracy"][-1])
-    title = f"{result['model']}: {result['label']}, {result['n_images']} images, chance {result['chance']:.1%}"
+            add(f"late heads from {counted(n, 'text')}, earlier ablated{words}", found[name]["accuracy"][-1])
+    title = (
+        f"{result['model']}: {result['label']}, {counted(result['n_images'], 'image')}, chance {result['chance']:.1%}"
+    )
     print_numbers(title, rows, ("ablated", "accuracy", "points"))
 
 

@@ -11,12 +11,13 @@ from PIL import Image
 from jaxclip.clip import Clip
 from jaxclip.config import VisionConfig
 from jaxclip.data.picture_files import PictureReader
-from jaxclip.effects import text_directions
+from jaxclip.effects import similarities
 from jaxclip.frames import Box, maps_to_picture
 from jaxclip.nonfinite import check_images
 from jaxclip.preprocess import crop_box, shown
 from jaxclip.report.overlays import Row, for_figure, overlay, overlay_figure, save_overlay_figure
 from jaxclip.spatial import chosen_heads, text_maps
+from jaxclip.zeroshot import contrast, text_embeddings
 
 MOST_PANELS = 400
 
@@ -38,8 +39,8 @@ def heatmap_picture(
     Writes into `out`: `heatmap.png` (every panel, with colour bars), `overlay_ROW_TEXT.png` (each panel alone, pixel
     for pixel the picture's size; rows and texts are counted from 0) and `results.json`, whose keys are: `model`,
     `picture` (file, size as [height, width], box as [left, top, right, bottom] of what the model saw), `unit`, `heads`
-    (the ones summed, as "layer.head"; or "all"), `texts` (each with its `similarity`, what these `heads` add to it, and
-    `class_token`, the part of that at the class token), `rows` (each with `name`, `limit` of its colours, and `maps`
+    (the ones summed, as "layer.head"; or "all"), `texts` (each with its `similarity`, the cosine, and its
+    `contrast`, that minus the mean of all texts'; what these `heads` add to the one that `unit` names, and `class_token`, the part of that at the class token), `rows` (each with `name`, `limit` of its colours, and `maps`
     [text][row][column], one value a patch) and `files`.
 
     Args:
@@ -58,13 +59,15 @@ def heatmap_picture(
     places = np.argwhere(np.ones((config.n_layers, config.n_heads)) if chosen is None else chosen)
     if each:
         check_panels(config, heads, len(texts))
-    directions = text_directions(clip, list(texts), relative=relative)
+    embeddings = text_embeddings(clip, list(texts))
+    directions = contrast(embeddings) if relative else embeddings
     photograph = PictureReader(apply_exif).read(image, str(image))
     inputs = clip.preprocess(photograph)
     embedding = np.asarray(clip.encode_image(inputs))
     check_images(embedding, clip.vision, inputs, [str(image)])
     norm = float(np.linalg.norm(embedding))
-    scores, maps = (np.asarray(x) / norm for x in text_maps(clip.vision, inputs, directions, heads=chosen))
+    cosines = similarities(embedding[0] / norm, embeddings)
+    maps = np.asarray(text_maps(clip.vision, inputs, directions, heads=chosen)[1]) / norm
     names, values = ["all heads" if chosen is None else f"{len(places)} heads together"], [maps[0]]
     if each:
         every = np.asarray(text_maps(clip.vision, inputs, directions, heads=chosen, each=True)[1])[0] / norm
@@ -84,7 +87,7 @@ def heatmap_picture(
         "heads": "all" if chosen is None else [f"{layer}.{head}" for layer, head in places],
         "texts": {
             text: {
-                "similarity": float(scores[0, i]),
+                **cosines[i],
                 "heads": float(maps[0, :, i].sum()),
                 "class_token": float(maps[0, 0, i]),
             }

@@ -240,9 +240,10 @@ def _pages(common: list[int], readable: Int[np.ndarray, "image"], most: int) -> 
 
 
 def _affordable(config: VisionConfig, questions: Sequence[Question]) -> int:
-    """How many images' pages fit into `PAGES` bytes: a byte a number in base64, and pictures of a seventh a pixel."""
+    """How many images' pages fit into `PAGES` bytes: a map's number is a byte in base64, a term's is two, and a picture
+    takes a seventh a pixel."""
     n_texts = min(sum(len(question.texts) for question in questions), MOST_TEXTS)
-    numbers = n_texts * (config.n_layers * (config.n_heads + 1) + int(np.prod(config.grid)))
+    numbers = n_texts * (2 * config.n_layers * (config.n_heads + 1) + int(np.prod(config.grid)))
     return max(1, int(PAGES / (4 / 3 * numbers + min(PAGE, *config.image_size) ** 2 / 7)))
 
 

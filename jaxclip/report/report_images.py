@@ -58,8 +58,8 @@ def image_pages(
                 "texts": chosen,
                 "scores": shorts(scores[i, chosen]),
                 "maps": packed(maps[i][:, chosen].T),
-                "heads": packed(np.moveaxis(heads[i][..., chosen], -1, 0)),
-                "mlp": packed(mlp[i][:, chosen].T),
+                "heads": packed(np.moveaxis(heads[i][..., chosen], -1, 0), read=True),
+                "mlp": packed(mlp[i][:, chosen].T, read=True),
                 "init": shorts(init[i, chosen]),
             }
         progress(len(some))

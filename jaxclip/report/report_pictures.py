@@ -57,7 +57,7 @@ def _check_findable(run: Run) -> None:
     if not held["source"] and held["kind"] != "scenes":
         raise ValueError(
             f"the run's images come from a source of its own (of kind {held['kind']!r}), made in Python, which no "
-            f"command can open again; name it as FILE.py:NAME with --data, or a folder or list of the same names and order."
+            f"command can open again; name it as FILE.py:NAME with --data, or a folder of the same names in that order."
         )
 
 
@@ -111,12 +111,19 @@ def data_uri(picture: Image.Image, quality: int = 82) -> str:
     return f"data:image/webp;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def packed(values: Float[np.ndarray, "..."]) -> dict[str, Any]:
-    """Numbers as signed bytes: value = byte * scale. One part in 127 of the largest is what a map can show."""
+def packed(values: Float[np.ndarray, "..."], *, read: bool = False) -> dict[str, Any]:
+    """Numbers as signed whole ones: value = number * scale.
+
+    Args:
+      values: whatever their shape.
+      read: in pairs of bytes, for numbers that stand in words; else in single ones, of which 127 is the largest value:
+        what a map can show.
+    """
     values = np.asarray(values, np.float64)
-    scale = float(np.abs(values).max(initial=0)) / 127
-    numbers = np.rint(values / scale) if scale else np.zeros_like(values)
-    return {"scale": short(scale), "bytes": base64.b64encode(numbers.astype(np.int8).tobytes()).decode()}
+    most, kind, name = (2**15 - 1, "<i2", "pairs") if read else (127, "i1", "bytes")
+    scale = float(f"{float(np.abs(values).max(initial=0)) / most:.7g}")
+    numbers = np.rint(values / scale).clip(-most, most) if scale else np.zeros_like(values)
+    return {"scale": scale, name: base64.b64encode(numbers.astype(kind).tobytes()).decode()}
 
 
 def short(value: Any) -> float | None:

@@ -16,6 +16,18 @@ const percent = (x, digits = 0) => typeof x !== "number" ? "–" : `${(100 * x).
 const share = (x) => percent(x, x < 0.0995 ? 1 : 0);
 const plain = (text) => text.replace("-", "−");
 const signed = (x) => x === null || x === undefined ? "–" : Math.abs(x) < 0.00005 ? "0" : plain((x > 0 ? "+" : "") + x.toFixed(Math.abs(x) < 0.01 ? 4 : 3));
+const count = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
+
+/* Beside bars: so many decimals that two that differ by a pixel do not say the same. */
+const decimals = (limit) => Math.max(0, Math.ceil(Math.log10(BAR / limit)));
+const BAR = 500;
+const beside = (x, limit) => {
+  if (typeof x !== "number" || !limit) return signed(x);
+  if (limit < 1e-4) return plain(`${x < 0 ? "-" : x > 0 ? "+" : ""}${power(Math.abs(x), 2)}`);
+  const text = x.toFixed(decimals(limit));
+  return Number(text) === 0 ? "0" : plain((x > 0 ? "+" : "") + text);
+};
+const part = (x, limit) => percent(x, limit ? Math.min(6, decimals(100 * limit)) : 1);
 const power = (x, more = 0) => {
   const [digits, exponent] = x.toExponential(more).split("e");
   return `${digits} × 10${[...String(Number(exponent))].map((c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[c])).join("")}`;
@@ -23,8 +35,8 @@ const power = (x, more = 0) => {
 const sentence = (words) => words.charAt(0).toUpperCase() + words.slice(1);
 
 function unpack(packed) {
-  const bytes = Uint8Array.from(atob(packed.bytes), (c) => c.charCodeAt(0));
-  return Float32Array.from(new Int8Array(bytes.buffer), (x) => x * packed.scale);
+  const bytes = Uint8Array.from(atob(packed.bytes ?? packed.pairs), (c) => c.charCodeAt(0));
+  return Float32Array.from(packed.bytes === undefined ? new Int16Array(bytes.buffer) : new Int8Array(bytes.buffer), (x) => x * packed.scale);
 }
 
 const largest = (values) => values.reduce((most, x) => Math.max(most, Math.abs(x || 0)), 0);
@@ -95,7 +107,7 @@ function placed(map, rows, columns) {
   return `Map, strongest at the ${where}`;
 }
 
-const describe = (image) => [image.name, ...Object.entries(image.labels).map(([kind, name]) => `${kind} ${name}`)].join(", ");
+const describe = (image) => [`image ${image.number}`, image.name, ...Object.entries(image.labels).map(([kind, name]) => `${kind} ${name}`)].join(", ");
 
 /* Cells of more than 12 columns hold no words, those of more than 6 only where there is room for them. */
 const gridOf = (columns) => (columns > 12 ? "grid fine" : columns > 6 ? "grid many" : "grid");
@@ -152,10 +164,10 @@ function table(caption, columns, rows, name = "wide") {
 }
 
 /* What attention and MLP of every layer say about something: numbers with bars. */
-function layerBars(caption, heads, mlp, init, format = signed) {
+function layerBars(caption, heads, mlp, init) {
   const attention = heads.map((row) => row.reduce((sum, x) => sum + (x || 0), 0));
-  const limit = largest([...attention, ...mlp, init || 0]), both = [...attention, ...mlp, init || 0].some((x) => x < 0) || format === signed;
-  const row = (name, a, m) => h("tr", null, h("th", {scope: "row"}, name), h("td", null, a === null ? "" : bar(a, limit, format(a), both)), h("td", null, m === null ? "" : bar(m, limit, format(m), both)));
+  const limit = largest([...attention, ...mlp, init || 0]);
+  const row = (name, a, m) => h("tr", null, h("th", {scope: "row"}, name), h("td", null, a === null ? "" : bar(a, limit, beside(a, limit))), h("td", null, m === null ? "" : bar(m, limit, beside(m, limit))));
   return h("div", {class: "scroll"}, h("table", {class: "bars"}, h("caption", null, caption),
     h("thead", null, h("tr", null, h("th", {scope: "col"}, "Layer"), h("th", {scope: "col"}, "Attention, all heads"), h("th", {scope: "col"}, "MLP"))),
     h("tbody", null, init !== null && init !== undefined && row("Input", init, null), attention.map((a, layer) => row(String(layer), a, mlp[layer])))));

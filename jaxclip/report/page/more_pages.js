@@ -1,13 +1,16 @@
 /* Images, texts, search, two runs side by side, and results of other commands. */
 
+/* An image's address has its number: the row in the run's images.jsonl. */
+const imageAt = (run, where, index) => `${where}/image/${run.images[index].number}`;
+
 function gallery(run, where, indices, large = false) {
-  return h("ul", {class: large ? "gallery large" : "gallery"}, indices.map((i) => h("li", null, h("a", {href: `${where}/image/${i}`}, h("figure", null, picture(run, i), h("figcaption", {title: run.images[i].name}, run.images[i].name.split("/").pop()))))));
+  return h("ul", {class: large ? "gallery large" : "gallery"}, indices.map((i) => h("li", null, h("a", {href: imageAt(run, where, i)}, h("figure", null, picture(run, i), h("figcaption", {title: `Image ${run.images[i].number}: ${run.images[i].name}`}, run.images[i].name.split("/").pop()))))));
 }
 
 function imageList(run, where) {
   const all = run.images.map((_, i) => i), full = all.filter((i) => run.images[i].page), others = all.filter((i) => !run.images[i].page);
   return {title: "Images", body: [h("h1", {tabindex: "-1"}, "Images"), h("p", {class: "lede"}, "With maps of every text and every head’s part in it."), gallery(run, where, full, true),
-    others.length ? h("section", null, h("h2", null, "Examples of heads"), h("p", {class: "note"}, `${others.length} more of the ${run.ranked.toLocaleString("en")} images that heads were asked about.`), gallery(run, where, others)) : null]};
+    others.length ? h("section", null, h("h2", null, "Examples of heads"), h("p", {class: "note"}, `${others.length} more of the ${count(run.ranked, "image")} that heads were asked about.`), gallery(run, where, others)) : null]};
 }
 
 /* Places in all questions' texts, one question after another -> [question, text]. */
@@ -19,13 +22,13 @@ function located(run, place) {
   return [0, 0];
 }
 
-function imagePage(run, where, index, redraw) {
-  const image = run.images[index];
-  if (!image) return missing(`image ${index}`);
+function imagePage(run, where, number, redraw) {
+  const index = run.images.findIndex((one) => one.number === number), image = run.images[index];
+  if (!image) return missing(`image ${number}`);
   const labels = Object.entries(image.labels), examples = examplesOf(run, index);
   const body = [
-    h("div", {class: "head-top"}, h("h1", {tabindex: "-1"}, image.name), h("p", {class: "step"}, index > 0 && h("a", {href: `${where}/image/${index - 1}`}, "← previous"), index + 1 < run.images.length && h("a", {href: `${where}/image/${index + 1}`}, "next →"))),
-    labels.length ? h("p", {class: "lede"}, labels.map(([kind, name], i) => `${i ? " · " : ""}${kind} ${name}`)) : null,
+    h("div", {class: "head-top"}, h("h1", {tabindex: "-1"}, image.name), h("p", {class: "step"}, index > 0 && h("a", {href: imageAt(run, where, index - 1)}, "← previous"), index + 1 < run.images.length && h("a", {href: imageAt(run, where, index + 1)}, "next →"))),
+    h("p", {class: "lede"}, `Image ${number} of the data`, labels.map(([kind, name]) => ` · ${kind} ${name}`)),
     image.page ? explained(run, where, image, index, redraw) : h("div", {style: {"max-width": "16rem", "margin-top": "1.4rem"}}, picture(run, index, {lazy: false})),
     examples.length ? h("section", null, h("h2", null, "Heads it is an example for"), h("ul", {class: "plain"}, examples.slice(0, 30).map(([l, i, entry, side]) => h("li", null, h("a", {href: `${where}/head/${l}/${i}`}, `Layer ${l}, head ${i}`), ` answers ${side} to “${run.texts[entry.text].text}”`)))) : null,
   ];
@@ -48,7 +51,7 @@ function explained(run, where, image, index, redraw) {
   const options = h("fieldset", {class: "options"}, h("legend", null, `Its ${offered.length < all ? `nearest ${offered.length} of ${all}` : all} texts, by score`, h("span", {class: "note"}, `: ${run.units} minus their mean`)), offered.map((one) => {
     const text = run.questions[question].texts[places[one][1]];
     return h("label", null, h("input", {type: "radio", name: "text", value: one, checked: one === at, onchange: () => { state.text = places[one][1]; state.image = index; state.question = question; redraw("text"); }}),
-      h("span", null, text, run.questions[question].known && text === truth && h("span", {class: "tag"}, "label")), bar(page.scores[one], limit, signed(page.scores[one])));
+      h("span", null, text, run.questions[question].known && text === truth && h("span", {class: "tag"}, "label")), bar(page.scores[one], limit, beside(page.scores[one], limit)));
   }));
   return h("div", null,
     h("div", {class: "view"},
@@ -59,7 +62,7 @@ function explained(run, where, image, index, redraw) {
     h("div", {class: "columns"},
       h("section", null, h("h2", null, "Strongest heads"), h("div", {class: "scroll"}, h("table", {class: "bars named"}, h("caption", null, `On “${words}”`), h("tbody", null, top.map((i) => {
         const l = Math.floor(i / run.heads), head = i % run.heads;
-        return h("tr", null, h("th", {scope: "row"}, h("a", {href: `${where}/head/${l}/${head}`}, `${l}.${head}`), " ", h("span", {class: "note"}, property(run, l, head)?.name || "")), h("td", null, bar(own[i], Math.abs(own[top[0]]), signed(own[i]))));
+        return h("tr", null, h("th", {scope: "row"}, h("a", {href: `${where}/head/${l}/${head}`}, `${l}.${head}`), " ", h("span", {class: "note"}, property(run, l, head)?.name || "")), h("td", null, bar(own[i], Math.abs(own[top[0]]), beside(own[i], Math.abs(own[top[0]])))));
       }))))),
       h("section", null, h("h2", null, "By layer"), layerBars(`On “${words}”: ${signed(page.scores[at])} in all`, rows, [...mlp.subarray(at * run.layers, (at + 1) * run.layers)], page.init[at]))));
 }
@@ -92,12 +95,10 @@ function textPage(run, where, index) {
   return {title: text.text, body: [h("h1", {tabindex: "-1"}, text.text), h("p", {class: "lede"}, text.property ? `About ${text.property}. ` : "", "Heads that vary along it:"), h("p", {class: "note"}, reading(run)),
     h("ol", {class: "texts"}, headsOf(run, index).map(([l, i, entry]) => {
       const maps = entry.most.map((one) => unpack(one.map)), limit = Math.max(0, ...maps.map((map) => largest(map)));
-      return h("li", null, h("div", {class: "text-top"}, h("h2", {style: {margin: "0"}}, h("a", {href: `${where}/head/${l}/${i}`}, `Layer ${l}, head ${i}`)), bar(entry.gain, 1, percent(entry.gain, 1), false)),
-        h("ul", {class: "row", style: {"max-width": "34rem", "margin-top": ".6rem"}}, entry.most.map((one, at) => h("li", null, h("figure", null, h("a", {href: `${where}/image/${one.image}`}, picture(run, one.image, {map: maps[at], limit})), h("figcaption", null, signed(one.value)))))));
+      return h("li", null, h("div", {class: "text-top"}, h("h2", {style: {margin: "0"}}, h("a", {href: `${where}/head/${l}/${i}`}, `Layer ${l}, head ${i}`)), bar(entry.gain, 1, part(entry.gain, 1), false)),
+        h("ul", {class: "row", style: {"max-width": "34rem", "margin-top": ".6rem"}}, entry.most.map((one, at) => h("li", null, h("figure", null, h("a", {href: imageAt(run, where, one.image)}, picture(run, one.image, {map: maps[at], limit})), h("figcaption", null, signed(one.value)))))));
     }))]};
 }
-
-const count = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s"}`;
 
 function found(run, query) {
   const words = query.toLowerCase().split(/\s+/).filter(Boolean);

@@ -66,7 +66,7 @@ function overview(run, where, redraw) {
   const check = run.card.check, question = run.questions[Math.min(state.question, run.questions.length - 1)];
   const body = [
     h("h1", {tabindex: "-1"}, run.model),
-    h("p", {class: "lede"}, `What ${run.layers * run.heads} attention heads in ${run.layers} layers do with ${run.n_images.toLocaleString("en")} images. Each embedding is the sum of its parts, and each part is read with the model’s own words.`),
+    h("p", {class: "lede"}, `What ${count(run.layers * run.heads, "attention head")} in ${count(run.layers, "layer")} ${run.layers * run.heads === 1 ? "does" : "do"} with ${count(run.n_images, "image")}. Each embedding is the sum of its parts, and each part is read with the model’s own words.`),
     h("dl", {class: "facts"},
       fact("Images", run.n_images.toLocaleString("en")), fact("Heads", `${run.layers * run.heads}`),
       fact("Variance in heads", percent(run.variance.heads.flat().reduce((sum, x) => sum + x, 0))),
@@ -74,7 +74,7 @@ function overview(run, where, redraw) {
     h("section", {"aria-labelledby": "heads-title"}, h("h2", {id: "heads-title"}, "Heads"), board(run, where, redraw)),
     h("section", {"aria-labelledby": "layers-title"}, h("h2", {id: "layers-title"}, "Direct effect by layer"),
       run.questions.length > 1 && h("div", {class: "controls"}, asked(run, redraw)),
-      layerBars(`Mean direct effect on the ${question.known ? `right ${question.name}` : "nearest text"} over ${question.n.toLocaleString("en")} images, in ${run.units} minus the mean of all ${question.texts.length} texts. Input is what the class token brings before the first layer.`, question.heads, question.mlp, question.init)),
+      layerBars(`Mean direct effect on the ${question.known ? `right ${question.name}` : "nearest text"} over ${count(question.n, "image")}, in ${run.units} minus the mean of all ${question.texts.length} texts. Input is what the class token brings before the first layer.`, question.heads, question.mlp, question.init)),
     h("section", {"aria-labelledby": "asked-title"}, h("h2", {id: "asked-title"}, "What was asked"),
       table(`Every question with its zero-shot accuracy, and the heads with the largest mean direct effect on the right text (without labels, the nearest), in ${run.units}.`,
         [{name: "Question"}, {name: "Accuracy", number: true}, {name: "Chance", number: true}, {name: "Strongest heads"}],
@@ -95,7 +95,7 @@ function modelCard(run) {
   const verdict = check.holds === null ? "" : check.holds ? `, within the ${power(check.tolerance)} allowed in float32` : `, more than the ${power(check.tolerance)} allowed in float32`;
   return [
     h("div", {class: "scroll"}, h("table", {class: "wide card"}, h("tbody", null, rows.map(([name, value]) => h("tr", null, h("th", {scope: "row"}, name), h("td", {class: /^[0-9a-f]{40,}$/.test(value) ? "hash" : null}, value))),
-      h("tr", null, h("th", {scope: "row"}, "Sum check"), h("td", null, `init, heads and MLPs together differ from the embedding by at most ${power(check.error)} of its length on ${check.images} images${verdict}`))))),
+      h("tr", null, h("th", {scope: "row"}, "Sum check"), h("td", null, `init, heads and MLPs together differ from the embedding by at most ${power(check.error)} of its length on ${count(check.images, "image")}${verdict}`))))),
     chosen.length ? [h("h3", null, "What was chosen, and why"), table(null, [{name: "Setting"}, {name: "Value"}, {name: "Why"}], chosen.map((one) => [one.what, one.value, one.why]), "wide card")] : null,
   ];
 }
@@ -117,10 +117,10 @@ function headPage(run, where, layer, head, redraw) {
   const limit = largest(run.questions.map((one) => one.heads[layer][head])), average = mean(page.basis.flatMap((entry) => entry.most.map((one) => unpack(one.map))));
   const body = [
     h("div", {class: "head-top"}, h("h1", {tabindex: "-1"}, `Layer ${layer}, head ${head}`), h("p", {class: "step"}, near(at - 1, "← previous"), near(at + 1, "next →"))),
-    h("p", {class: "lede"}, `${share(run.variance.heads[layer][head])} of the variance over images, summed over all terms. Its first ${page.basis.length} texts explain ${percent(explained)} of that.`),
+    h("p", {class: "lede"}, `${share(run.variance.heads[layer][head])} of the variance over images, summed over all terms. Its first ${page.basis.length === 1 ? "text explains" : `${page.basis.length} texts explain`} ${percent(explained)} of that.`),
     composition(run, page),
     h("div", {class: "columns"},
-      h("section", null, h("h2", null, "Direct effects"), h("div", {class: "scroll"}, h("table", {class: "bars"}, h("caption", null, `On the ${run.questions[0].known ? "right" : "nearest"} text of each question, ${run.units}`), h("tbody", null, run.questions.map((one) => h("tr", null, h("th", {scope: "row"}, one.name), h("td", null, bar(one.heads[layer][head], limit, signed(one.heads[layer][head]))))))))),
+      h("section", null, h("h2", null, "Direct effects"), h("div", {class: "scroll"}, h("table", {class: "bars"}, h("caption", null, `On the ${run.questions[0].known ? "right" : "nearest"} text of each question, ${run.units}`), h("tbody", null, run.questions.map((one) => h("tr", null, h("th", {scope: "row"}, one.name), h("td", null, bar(one.heads[layer][head], limit, beside(one.heads[layer][head], limit))))))))),
       average && h("section", null, h("h2", null, "Where it looks"), h("div", {style: {"max-width": "11rem"}}, h("span", {class: "frame", style: {"aspect-ratio": `${run.grid[1]} / ${run.grid[0]}`}}, heat(average, largest(average), run.grid))),
         h("p", {class: "note"}, "Mean over the pictures below of what each patch adds to the text it stands under, relative to the strongest patch of each: orange for, blue against."))),
     h("section", {"aria-labelledby": "texts-title"}, h("h2", {id: "texts-title"}, "Its texts"),
@@ -153,9 +153,9 @@ function composition(run, page) {
 
 function textRow(run, where, entry, rank, first) {
   const text = run.texts[entry.text], maps = entry.most.map((one) => unpack(one.map)), limit = Math.max(0, ...maps.map((map) => largest(map)));
-  const shown = (one, i, mapped) => h("li", null, h("figure", null, h("a", {href: `${where}/image/${one.image}`}, picture(run, one.image, {map: mapped && state.maps ? maps[i] : null, limit})), h("figcaption", null, signed(one.value))));
+  const shown = (one, i, mapped) => h("li", null, h("figure", null, h("a", {href: imageAt(run, where, one.image)}, picture(run, one.image, {map: mapped && state.maps ? maps[i] : null, limit})), h("figcaption", null, signed(one.value))));
   return h("li", null,
-    h("div", {class: "text-top"}, h("h3", null, h("span", {class: "note"}, `${rank + 1}. `), h("a", {href: `${where}/text/${entry.text}`}, text.text), text.property && h("span", {class: "tag"}, text.property)), bar(entry.gain, first, `${percent(entry.gain, 1)}`, false)),
+    h("div", {class: "text-top"}, h("h3", null, h("span", {class: "note"}, `${rank + 1}. `), h("a", {href: `${where}/text/${entry.text}`}, text.text), text.property && h("span", {class: "tag"}, text.property)), bar(entry.gain, first, part(entry.gain, first), false)),
     h("div", {class: "sides"},
       entry.most.length ? h("div", null, h("h4", null, "answers most"), h("ul", {class: "row"}, entry.most.map((one, i) => shown(one, i, true)))) : null,
       entry.least.length ? h("div", null, h("h4", null, "answers least"), h("ul", {class: "row"}, entry.least.map((one, i) => shown(one, i, false)))) : null));

@@ -6,6 +6,8 @@ const number = (value) => (typeof value === "number" ? value : null);
 const rate = (value) => percent(number(value), 1);
 const points = (value, before) => (number(value) === null || number(before) === null ? "–" : plain(`${value >= before ? "+" : ""}${(100 * (value - before)).toFixed(1)}`));
 const told = (values, most = 6) => list(values).slice(0, most).join(", ") + (list(values).length > most ? ", …" : "");
+const many = (value, word) => (number(value) === null ? `– ${word}s` : count(value, word));
+const classes = (found) => `${list(found.classes).length} ${list(found.classes).length === 1 ? "class" : "classes"}`;
 const amount = (value) => (number(value) === null ? "–" : value.toLocaleString("en"));
 
 /* A head by name, as a link where the run it belongs to is in this report. */
@@ -14,14 +16,14 @@ function headLink(data_, name) {
   return at < 0 || !found || !data.runs[at].pages[found[1]]?.[found[2]] ? String(name) : h("a", {href: `#/${at}/head/${found[1]}/${found[2]}`}, name);
 }
 
-const rated = (name, value, most = 1) => bar(number(value), most, rate(value), false);
+const rated = (value, most = 1) => bar(number(value), most, part(number(value), most), false);
 
 const KINDS = {
   Ablation: {
     fits: (found) => Array.isArray(found.attention_layers) && Array.isArray(found.heads),
     named: ({heads, ...rest}) => ({...rest, accuracy_without_each_head: heads}),
-    sentence: (found) => `Zero-shot accuracy on ${cellOf(found.label)} over ${amount(found.n_images)} images, with parts replaced by their means. Chance is ${rate(found.chance)}.`,
-    facts: (found) => [["Nothing ablated", rate(found.accuracy)], ["Without MLPs", rate(found.mlps)], ["Without attention", rate(list(found.attention_layers).at(-1))], ["Class token not to itself", rate(found.class_attn)]],
+    sentence: (found) => `Zero-shot accuracy on ${cellOf(found.label)} over ${many(found.n_images, "image")}, with parts replaced by their means. Chance is ${rate(found.chance)}.`,
+    facts: (found) => [["Nothing ablated", rate(found.accuracy)], ...(number(found.mlps_and_input) === null ? [["Without MLPs and input", rate(found.mlps)]] : [["Without MLPs and input", rate(found.mlps_and_input)], ["Without MLPs alone", rate(found.mlps_alone)]]), ["Without attention", rate(list(found.attention_layers).at(-1))], ["Class token not to itself", rate(found.class_attn)]],
     table: (found) => {
       const all = list(found.heads).flatMap((row, l) => list(row).map((x, i) => [`${l}.${i}`, x])).filter(([, x]) => number(x) !== null);
       const top = all.sort((a, b) => Math.abs(b[1] - found.accuracy) - Math.abs(a[1] - found.accuracy)).slice(0, 6);
@@ -32,14 +34,14 @@ const KINDS = {
   },
   Debiasing: {
     fits: (found) => isRecord(found.before) && isRecord(found.after),
-    sentence: (found) => `Accuracy on ${cellOf(found.label)}, group by group, before and after heads${found.property ? ` that hold ${cellOf(found.property)}` : ""} are ablated (${told(found.heads)}); beside as many heads drawn at random from the last ${cellOf(found.random?.late_layers)} layers.`,
+    sentence: (found) => `Accuracy on ${cellOf(found.label)}, group by group, before and after heads${found.property ? ` that hold ${cellOf(found.property)}` : ""} are ablated (${told(found.heads)}); beside as many heads drawn at random from the last ${many(found.random?.late_layers, "layer")}.`,
     facts: (found) => [["Worst group before", rate(found.before.worst_group)], ["Worst group after", rate(found.after.worst_group)], ["Worst group, random heads", `${rate(found.random?.worst_group?.mean)} ± ${rate(found.random?.worst_group?.std)}`], ["Overall", `${rate(found.before.overall)} → ${rate(found.after.overall)}`]],
     table: (found) => table("Accuracy by group; with random heads, the mean of all draws", [{name: "Group"}, {name: "Images", number: true}, {name: "Before", number: true}, {name: "After", number: true}, {name: "Random heads", number: true}],
       items(found.before.groups).map(([name, one]) => [worded(name), amount(one.n_images), rate(one.accuracy), rate(found.after.groups?.[name]?.accuracy), rate(found.random?.groups?.[name])]), ""),
   },
   Retrieval: {
     fits: (found) => Array.isArray(found.queries),
-    sentence: (found) => `Nearest of ${amount(found.n_images)} images by ${found.property ? `the heads that hold ${cellOf(found.property)}` : "chosen heads"} (${told(found.heads)}), beside the nearest by the whole embedding.`,
+    sentence: (found) => `Nearest of ${many(found.n_images, "image")} by ${found.property ? `the heads that hold ${cellOf(found.property)}` : "chosen heads"} (${told(found.heads)}), beside the nearest by the whole embedding.`,
     facts: (found) => list(found.queries).filter(isRecord).slice(0, 4).map((one) => [`Query ${cellOf(one.name ?? one.query)}`, `${cellOf(one.n_common)} of ${cellOf(found.k)} in both`]),
     table: (found) => [
       items(found.precision).length ? table(`Precision at ${cellOf(found.k)}: of the nearest, how many share the query’s value`, [{name: "Property"}, {name: "Heads"}, {name: "By heads", number: true}, {name: "Whole embedding", number: true}, {name: "Chance", number: true}],
@@ -49,20 +51,20 @@ const KINDS = {
   },
   Segmentation: {
     fits: (found) => Array.isArray(found.images) && "way" in found,
-    sentence: (found) => `${amount(found.n_images)} pictures, ${found.way === "foreground" ? `each cut into what it is taken for and the rest, among ${list(found.classes).length} classes` : `each cut into ${list(found.classes).length} classes and background`}, from their names alone${found.heads === "all" ? "" : `, by heads ${told(found.heads)}`}.`,
+    sentence: (found) => `${many(found.n_images, "picture")}, ${found.way === "foreground" ? `each cut into what it is taken for and the rest, among ${classes(found)}` : `each cut into ${classes(found)} and background`}, from their names alone${found.heads === "all" ? "" : `, by heads ${told(found.heads)}`}.`,
     facts: (found) => (isRecord(found.metrics) ? [["Pixel accuracy", rate(found.metrics.pixel_accuracy)], ["Mean IoU", rate(found.metrics.mean_iou)], ["Mean AP", rate(found.metrics.mean_ap)]] : []),
-    table: (found) => (isRecord(found.class_iou) ? table("Intersection over union by class", [{name: "Class"}, {name: "IoU"}], Object.entries(found.class_iou).map(([name, x]) => [name, rated(name, x)]), "bars named") : null),
+    table: (found) => (isRecord(found.class_iou) ? table("Intersection over union by class", [{name: "Class"}, {name: "IoU"}], Object.entries(found.class_iou).map(([name, x]) => [name, rated(x)]), "bars named") : null),
   },
   "Text bases": {
     fits: (found) => isRecord(found.heads) && "pool" in found && "steps" in found,
-    sentence: (found) => `The ${cellOf(found.steps)} texts that explain most of what each head varies in, of ${amount(found.n_texts)} (${cellOf(found.pool)}), over ${amount(found.n_images)} images.`,
+    sentence: (found) => `The ${many(found.steps, "text")} that ${found.steps === 1 ? "explains" : "explain"} most of what each head varies in, of ${amount(found.n_texts)} (${cellOf(found.pool)}), over ${many(found.n_images, "image")}.`,
     facts: () => [],
     table: (found) => table("Heads, those that vary most first", [{name: "Head"}, {name: "Of all heads’ variance", number: true}, {name: "Explained", number: true}, {name: "First texts"}],
       items(found.heads).sort((a, b) => b[1].variance_share - a[1].variance_share).slice(0, 24).map(([name, one]) => [headLink(found, name), rate(one.variance_share), rate(list(one.explained).at(-1)), list(one.texts).filter(Boolean).slice(0, 3).join(" · ")])),
   },
 };
 
-const neighbour = (one) => (isRecord(one) ? `${cellOf(one.name)} (${number(one.similarity)?.toFixed(2) ?? "–"})` : "–");
+const neighbour = (one) => (isRecord(one) ? `${number(one.index) === null ? "" : `${one.index} `}${cellOf(one.name)} (${number(one.similarity)?.toFixed(3) ?? "–"})` : "–");
 const kindOf = (found) => Object.keys(KINDS).find((kind) => KINDS[kind].fits(found));
 
 /* One result; `whole` is everything in it, else what one would say of it. */

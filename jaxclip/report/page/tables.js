@@ -2,7 +2,7 @@
 const isPlain = (value) => value === null || typeof value !== "object";
 const isRecord = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const isNumbers = (value) => Array.isArray(value) && value.length > 0 && value.every((x) => typeof x === "number" || x === null);
-const NAMES = {n_images: "Images", n_texts: "Texts", mlps: "All MLPs ablated", class_attn: "Class token’s self-attention ablated", both: "Both ablated", attention_layers: "Attention layers ablated, from the first", mlps_kept: "MLPs kept", mlps_ablated: "MLPs ablated", accuracy_without_each_head: "Accuracy without each head, a row a layer"};
+const NAMES = {n_images: "Images", n_texts: "Texts", mlps_and_input: "All MLPs and the input ablated", mlps_alone: "All MLPs alone ablated", mlps: "All MLPs and the input ablated", class_attn: "Class token’s self-attention ablated", both: "MLPs, input and self-attention ablated", attention_layers: "Attention layers ablated, from the first", mlps_kept: "MLPs kept", mlps_and_input_ablated: "MLPs and input ablated", mlps_ablated: "MLPs and input ablated", accuracy_without_each_head: "Accuracy without each head, a row a layer"};
 const worded = (key) => NAMES[key] || sentence(String(key).replace(/_/g, " "));
 function cellOf(value, key = "") {
   if (value === null || value === undefined) return "–";
@@ -58,5 +58,5 @@ function nested(key, value, depth) {
   const [lists, rest] = together(deep);
   const inner = [flat.length ? h("table", null, h("tbody", null, flat.map(([name, x]) => h("tr", null, h("th", {scope: "row"}, worded(name)), h("td", null, cellOf(x, name)))))) : null,
     lists, rest.slice(0, 40).map(([name, x]) => nested(name, x, depth + 1))];
-  return depth > 1 ? [title, h("details", null, h("summary", null, `${entries.length} entries`), h("div", {class: "nested"}, inner))] : [title, inner];
+  return depth > 1 ? [title, h("details", null, h("summary", null, entries.length === 1 ? "1 entry" : `${entries.length} entries`), h("div", {class: "nested"}, inner))] : [title, inner];
 }
