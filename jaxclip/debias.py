@@ -51,6 +51,15 @@ class GroupCounts:
         """Accuracy of each group; NaN for a group without images."""
         return self.correct / self.total
 
+    def weighted(self, weights: Float[AnyArray, "group"]) -> Float[Array, "*sets"]:
+        """Mean of the groups' accuracies by weights, such as the training split's images of each group.
+
+        It is what the literature on Waterbirds calls average accuracy: the groups of its test split are not in the
+        training split's proportions. NaN where a group of some weight has no images.
+        """
+        shares = jnp.asarray(weights, jnp.float32) / np.sum(np.asarray(weights, np.float64))
+        return jnp.where(shares > 0, self.groups * shares, 0).sum(-1)
+
     @property
     def worst(self) -> Float[Array, "*sets"]:
         """Of the groups that have images, the lowest accuracy."""

@@ -134,10 +134,15 @@ def property_of_pool(
       ValueError: the pool has no such category, or texts of nothing else.
     """
     if not own and name not in pool.categories:
-        there = ", ".join(dict.fromkeys(pool.categories)) or "no categories"
+        if not pool.categories:
+            raise ValueError(
+                f"{pool.name} is a pool of texts that does not say what they are about, so none of them is known to be "
+                f"about {name!r}. Give texts that differ in it in a file with --property-texts, one a line, and the "
+                f"pool stands for everything else; a pool with categories is descriptions or scenes."
+            )
         raise ValueError(
-            f"the pool {pool.name} has no texts about {name!r}; it has {there}. Name one of these, or give the "
-            f"property's own texts in a file with --property-texts."
+            f"the pool {pool.name} has no texts about {name!r}; it has {', '.join(dict.fromkeys(pool.categories))}. "
+            f"Name one of these, or give the property's own texts in a file with --property-texts."
         )
     texts = tuple(own) or pool.about(name)
     others = np.array([text not in set(texts) for text in pool.texts])

@@ -79,6 +79,7 @@ def test_accuracies_by_group(run, held_out, given, part, heads):
     assert [one["accuracy"] for one in found["groups"].values()] == pytest.approx(groups, abs=1e-6)
     assert found["worst_group"] == pytest.approx(min(groups), abs=1e-6)
     assert found["overall"] == pytest.approx(overall, abs=1e-6)
+    assert found["weighted"] is None  # nobody said how many of each group there were in training
 
 
 def test_random_heads_are_as_many_and_as_late(run, held_out, given):

@@ -46,10 +46,12 @@ def measure(setting: Waterbirds, model: str, out: Path) -> Values:
     ).run()  # fmt: skip
     return {
         f"{words}, {when}": 100 * value
-        for key, words in (("worst_group", "worst group"), ("overall", "overall"))
+        for key, words in (("worst_group", "worst group"), ("weighted", "by training groups"), ("overall", "overall"))
         for when, value in (
-            ("before", found["before"][key]), ("after", found["after"][key]), ("random", found["random"][key]["mean"]),
+            ("before", found["before"][key]), ("after", found["after"][key]),
+            ("random", found["random"][key] and found["random"][key]["mean"]),
         )
+        if value is not None
     }  # fmt: skip
 
 

@@ -44,6 +44,9 @@ class Debias:
     single, general, small, bird, place, scene. By default single, "a photo of {a}."."""
     means_from: Path | None = None
     """A held-out run whose means take the place of the heads; by default this run's."""
+    training_groups: str | None = None
+    """What the mean over groups is weighted by, as the literature on Waterbirds does: a run over the training split, or
+    its images of each group, such as duck_on_land=300,duck_on_water=1200. Waterbirds' metadata.csv says it without."""
     texts: str | None = None
     """The pool that the ranking is made with, as `jaxclip textspan` takes it."""
     steps: int = 10
@@ -75,6 +78,7 @@ class Debias:
             from jaxclip.runs import find_run, open_run
             from jaxclip.smells import class_smells
             from jaxclip.sweeps import check_means
+            from jaxclip.training_groups import training_groups
             from jaxclip.zeroshot import class_embeddings
 
             run = find_run(self.folder)
@@ -96,6 +100,7 @@ class Debias:
             proposals = replace(proposals, run=run)
             task = run_classes(run, self.label, self.classes, self.templates)
             rows = grouped_rows(run, self.label, self.groups)
+            training = training_groups(run, self.groups, self.training_groups)
             means = group_means(run, means_run, (self.label, self.groups))
             at("loading the model")
             clip = run_model(run, self.model)
@@ -112,7 +117,7 @@ class Debias:
             counts = sets_by_group(run, rows, means, classes, task.labels, self.groups, [[], chosen, *draws, *curve])
         result = report.debias_result(
             run, means_run, task, self.groups, counts, chosen=chosen, proposed=proposals.heads is None, draws=draws,
-            seed=self.seed, late=self.late, property_=self.property, shares=shares,
+            seed=self.seed, late=self.late, property_=self.property, shares=shares, training=training,
         )  # fmt: skip
         result["smells"] = class_smells(run, rows, classes, task)
         write_json(self.out / "results.json", result)
@@ -125,6 +130,11 @@ class Debias:
         report.print_debias(result)
         for line in (task.told, *result["smells"]):
             say(line) if line else None
+        if training is None:
+            say("the mean weighted by the training split's groups, which is what the literature reports, needs "
+                "--training-groups: a run over that split, or its images of each group.")  # fmt: skip
+        elif result["before"]["weighted"] is None:
+            say("the mean weighted by the training groups is unknown: one of them has no images in this run.")
         say(f"wrote {self.out / 'results.json'}, {', '.join(path.name for paths in drawn for path in paths)}")
         if proposals.heads is None:
             say(f"to edit the heads: --heads {','.join(result['heads'])}")

@@ -39,9 +39,10 @@ def heatmap_picture(
     Writes into `out`: `heatmap.png` (every panel, with colour bars), `overlay_ROW_TEXT.png` (each panel alone, pixel
     for pixel the picture's size; rows and texts are counted from 0) and `results.json`, whose keys are: `model`,
     `picture` (file, size as [height, width], box as [left, top, right, bottom] of what the model saw), `unit`, `heads`
-    (the ones summed, as "layer.head"; or "all"), `texts` (each with its `similarity`, the cosine, and its
-    `contrast`, that minus the mean of all texts'; what these `heads` add to the one that `unit` names, and `class_token`, the part of that at the class token), `rows` (each with `name`, `limit` of its colours, and `maps`
-    [text][row][column], one value a patch) and `files`.
+    (the ones summed, as "layer.head"; or "all"), `texts` (each with its `similarity`, the cosine, and its `contrast`,
+    that minus the mean of all texts'; what these `heads` add to the one that `unit` names, and `class_token`, the part
+    of that at the class token), `rows` (each with `name`, `limit` of its colours, and `maps` [text][row][column], one
+    value a patch) and `files`.
 
     Args:
       heads: the heads that count, as `jaxclip.spatial.chosen_heads` reads them; all by default.

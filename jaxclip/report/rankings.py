@@ -12,8 +12,16 @@ from jaxclip.properties import PropertyShares
 from jaxclip.report.colours import BLUE, GREEN, GREY, RED, on_paper
 from jaxclip.report.tables import print_numbers
 from jaxclip.runs import Run
+from jaxclip.shown import counted
+from jaxclip.training_groups import TrainingGroups
 
 Heads = Sequence[tuple[int, int]]
+MEANS = {
+    "worst_group": "worst group",
+    "weighted": "mean weighted by training groups",
+    "overall": "mean over these images",
+}
+"""Accuracies that there is one of for all groups: keys, and words for people."""
 
 
 def head_name(head: tuple[int, int]) -> str:
@@ -49,34 +57,49 @@ def debias_result(
     late: int,
     property_: str | None,
     shares: PropertyShares | None,
+    training: TrainingGroups | None = None,
 ) -> dict[str, Any]:
     """All of it in plain JSON types; accuracies lie between 0 and 1.
 
     Args:
       counts: by group of nothing ablated, `chosen`, each of `draws`, and the first 0, 1, .. heads of the ranking.
+      training: images of each group in the training split, where that is known.
 
     Returns:
       `run`, `model`, `means_from` (a run's folder), `property`, `label` and `group_label` (kinds), `classes`,
       `n_images` (in a group), `chance`, `heads` (the ablated ones, "layer.head"), `proposed` (False where they were
-      given), `ranking` (see `ranking_rows`; empty without a property), `before` and `after`: `overall`, `worst_group`
-      and `groups` (each group's `accuracy` and `n_images`); `random`: as many heads drawn from the `late_layers` last
-      layers with `seed`, their `overall` and `worst_group` (`mean`, `std`, `min`, `max`), `groups` (mean accuracies)
-      and `draws` (`heads`, `overall`, `worst_group` of every one); `curve`: `overall` and `worst_group` when the first
-      0, 1, .. heads of the ranking are ablated, or of the given heads where there is no ranking.
+      given), `ranking` (see `ranking_rows`; empty without a property), `training_groups` (`n_images` of each group of
+      the training split and `source`, where they are from; None where nobody said), `before` and `after`: `overall` (of
+      all images), `weighted` (the groups' accuracies weighted by the training groups; None without them, or where one
+      of them has no images here), `worst_group` and `groups` (each group's `accuracy` and `n_images`); `random`: as
+      many heads drawn from the `late_layers` last layers with `seed`, their `overall`, `weighted` and `worst_group`
+      (`mean`, `std`, `min`, `max`), `groups` (mean accuracies) and `draws` (`heads`, `overall`, `weighted`,
+      `worst_group` of every one); `curve`: `overall`, `weighted` and `worst_group` when the first 0, 1, .. heads of
+      the ranking are ablated, or of the given heads where there is no ranking.
     """
     names = run.label_names[groups]
     first = 2 + len(draws)
-    curve, random = (counts_of(counts, part) for part in (slice(first, None), slice(2, first)))
+    means_of = {"overall": counts.overall, "weighted": _weighted(counts, training, names), "worst_group": counts.worst}
+    values = {what: [None if np.isnan(x) else float(x) for x in np.asarray(found)] for what, found in means_of.items()}
+    each = [{what: found[at] for what, found in values.items()} for at in range(len(values["overall"]))]
     return {
         "run": str(run.folder), "model": run.info["model"]["name"], "means_from": str(means.folder),
         "property": property_, "label": classes.kind, "group_label": groups, "classes": list(classes.names),
         "n_images": int(np.asarray(counts.total[0]).sum()), "chance": 1 / len(classes.names),
         "heads": [head_name(head) for head in chosen], "proposed": proposed,
         "ranking": ranking_rows(shares, late) if shares else [],
-        "before": _accuracies(counts, 0, names), "after": _accuracies(counts, 1, names),
-        "random": {"late_layers": late, "seed": seed} | _random(random, draws, names),
-        "curve": {"overall": np.asarray(curve.overall).tolist(), "worst_group": np.asarray(curve.worst).tolist()},
+        "training_groups": training and {"source": training.source, "n_images": dict(training.n_images)},
+        "before": each[0] | _groups(counts, 0, names), "after": each[1] | _groups(counts, 1, names),
+        "random": {"late_layers": late, "seed": seed}
+                  | _random(counts_of(counts, slice(2, first)), each[2:first], draws, names),
+        "curve": {what: found[first:] for what, found in values.items()},
     }  # fmt: skip
+
+
+def _weighted(counts: GroupCounts, training: TrainingGroups | None, names: Sequence[str]) -> Any:
+    if training is None:
+        return np.full(len(counts.overall), np.nan)
+    return counts.weighted(np.array([training.n_images[name] for name in names], np.float32))
 
 
 def counts_of(counts: GroupCounts, part: slice) -> GroupCounts:
@@ -84,34 +107,36 @@ def counts_of(counts: GroupCounts, part: slice) -> GroupCounts:
     return GroupCounts(counts.correct[part], counts.total[part])
 
 
-def _accuracies(counts: GroupCounts, at: int, names: Sequence[str]) -> dict[str, Any]:
-    groups = {
-        name: {"accuracy": float(value), "n_images": int(n)}
-        for name, value, n in zip(names, counts.groups[at], counts.total[at], strict=True)
-        if n
+def _groups(counts: GroupCounts, at: int, names: Sequence[str]) -> dict[str, Any]:
+    return {
+        "groups": {
+            name: {"accuracy": float(value), "n_images": int(n)}
+            for name, value, n in zip(names, counts.groups[at], counts.total[at], strict=True)
+            if n
+        }
     }
-    return {"overall": float(counts.overall[at]), "worst_group": float(counts.worst[at]), "groups": groups}
 
 
-def _random(counts: GroupCounts, draws: Sequence[Heads], names: Sequence[str]) -> dict[str, Any]:
-    rows = zip(draws, np.asarray(counts.overall), np.asarray(counts.worst), strict=True)
-    each = [
-        {"heads": [head_name(one) for one in heads], "overall": float(all_), "worst_group": float(worst)}
-        for heads, all_, worst in rows
-    ]
+def _random(
+    counts: GroupCounts, found: Sequence[dict[str, Any]], draws: Sequence[Heads], names: Sequence[str]
+) -> dict[str, Any]:
     groups = np.asarray(counts.groups).mean(0)
     return {
-        "overall": _spread(counts.overall), "worst_group": _spread(counts.worst),
+        **{what: _spread([one[what] for one in found]) for what in MEANS},
         "groups": {name: float(value) for name, value in zip(names, groups, strict=True) if np.isfinite(value)},
-        "draws": each,
+        "draws": [
+            {"heads": [head_name(one) for one in heads]} | one for heads, one in zip(draws, found, strict=True)
+        ],
     }  # fmt: skip
 
 
-def _spread(values: Any) -> dict[str, float]:
-    """Of the draws, the standard deviation by n - 1."""
-    values = np.asarray(values, np.float64)
-    std = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return {"mean": float(values.mean()), "std": std, "min": float(values.min()), "max": float(values.max())}
+def _spread(values: Sequence[float | None]) -> dict[str, float] | None:
+    """Of the draws, the standard deviation by n - 1; None where they have no such number."""
+    if None in values:
+        return None
+    found = np.asarray(values, np.float64)
+    std = float(found.std(ddof=1)) if len(found) > 1 else 0.0
+    return {"mean": float(found.mean()), "std": std, "min": float(found.min()), "max": float(found.max())}
 
 
 @on_paper
@@ -209,13 +234,16 @@ def print_groups(result: dict[str, Any]) -> None:
                f"{random['groups'][name]:.1%}")
         for name, found in before["groups"].items()
     }  # fmt: skip
-    for what in ("worst_group", "overall"):
+    for what, words in MEANS.items():
+        if before.get(what) is None:
+            rows[words] = ("", *["unknown"] * 3)
+            continue
         control = f"{random[what]['mean']:.1%} ± {random[what]['std']:.1%}"
         n = str(result["n_images"]) if what == "overall" else ""
-        rows[what.replace("_", " ")] = (n, f"{before[what]:.1%}", f"{after[what]:.1%}", control)
+        rows[words] = (n, f"{before[what]:.1%}", f"{after[what]:.1%}", control)
     n_heads, n_draws = len(result["heads"]), len(random["draws"])
     columns = ("group", "images", "all heads", f"without {', '.join(result['heads'])}",
-               f"without {n_heads} random late {'head' if n_heads == 1 else 'heads'}")  # fmt: skip
+               f"without {counted(n_heads, 'random late head')}")  # fmt: skip
     spread = f"{n_draws} draws: mean ± std" if n_draws > 1 else "1 draw"
     print_numbers(f"Zero-shot accuracy on {result['label']}, chance {result['chance']:.1%}; at random, {spread}", rows,
                   columns)  # fmt: skip

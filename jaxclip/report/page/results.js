@@ -35,7 +35,7 @@ const KINDS = {
   Debiasing: {
     fits: (found) => isRecord(found.before) && isRecord(found.after),
     sentence: (found) => `Accuracy on ${cellOf(found.label)}, group by group, before and after heads${found.property ? ` that hold ${cellOf(found.property)}` : ""} are ablated (${told(found.heads)}); beside as many heads drawn at random from the last ${many(found.random?.late_layers, "layer")}.`,
-    facts: (found) => [["Worst group before", rate(found.before.worst_group)], ["Worst group after", rate(found.after.worst_group)], ["Worst group, random heads", `${rate(found.random?.worst_group?.mean)} ± ${rate(found.random?.worst_group?.std)}`], ["Overall", `${rate(found.before.overall)} → ${rate(found.after.overall)}`]],
+    facts: (found) => [["Worst group before", rate(found.before.worst_group)], ["Worst group after", rate(found.after.worst_group)], ["Worst group, random heads", `${rate(found.random?.worst_group?.mean)} ± ${rate(found.random?.worst_group?.std)}`], ["Weighted by training groups", number(found.before.weighted) === null ? "unknown" : `${rate(found.before.weighted)} → ${rate(found.after.weighted)}`], ["Over these images", `${rate(found.before.overall)} → ${rate(found.after.overall)}`]],
     table: (found) => table("Accuracy by group; with random heads, the mean of all draws", [{name: "Group"}, {name: "Images", number: true}, {name: "Before", number: true}, {name: "After", number: true}, {name: "Random heads", number: true}],
       items(found.before.groups).map(([name, one]) => [worded(name), amount(one.n_images), rate(one.accuracy), rate(found.after.groups?.[name]?.accuracy), rate(found.random?.groups?.[name])]), ""),
   },

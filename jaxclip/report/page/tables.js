@@ -2,13 +2,13 @@
 const isPlain = (value) => value === null || typeof value !== "object";
 const isRecord = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 const isNumbers = (value) => Array.isArray(value) && value.length > 0 && value.every((x) => typeof x === "number" || x === null);
-const NAMES = {n_images: "Images", n_texts: "Texts", mlps_and_input: "All MLPs and the input ablated", mlps_alone: "All MLPs alone ablated", mlps: "All MLPs and the input ablated", class_attn: "Class token’s self-attention ablated", both: "MLPs, input and self-attention ablated", attention_layers: "Attention layers ablated, from the first", mlps_kept: "MLPs kept", mlps_and_input_ablated: "MLPs and input ablated", mlps_ablated: "MLPs and input ablated", accuracy_without_each_head: "Accuracy without each head, a row a layer"};
+const NAMES = {n_images: "Images", n_texts: "Texts", weighted: "Mean weighted by training groups", overall: "Mean over these images", mlps_and_input: "All MLPs and the input ablated", mlps_alone: "All MLPs alone ablated", mlps: "All MLPs and the input ablated", class_attn: "Class token’s self-attention ablated", both: "MLPs, input and self-attention ablated", attention_layers: "Attention layers ablated, from the first", mlps_kept: "MLPs kept", mlps_and_input_ablated: "MLPs and input ablated", mlps_ablated: "MLPs and input ablated", accuracy_without_each_head: "Accuracy without each head, a row a layer"};
 const worded = (key) => NAMES[key] || sentence(String(key).replace(/_/g, " "));
 function cellOf(value, key = "") {
   if (value === null || value === undefined) return "–";
   if (typeof value === "boolean") return value ? "yes" : "no";
   if (typeof value === "number") {
-    const part = /accuracy|precision|recall|iou|share|chance|explained|^mlps|^class_attn$|^both$|^attention_layers$|intact/i.test(key) || (/score|size|basis|variance/i.test(key) && !Number.isInteger(value));
+    const part = /accuracy|weighted|overall|worst_group|precision|recall|iou|share|chance|explained|^mlps|^class_attn$|^both$|^attention_layers$|intact/i.test(key) || (/score|size|basis|variance/i.test(key) && !Number.isInteger(value));
     if (part && Math.abs(value) <= 1) return percent(value, 1);
     return plain(Number.isInteger(value) ? value.toLocaleString("en") : Math.abs(value) >= 0.001 || !value ? String(Number(value.toPrecision(4))) : power(value, 1));
   }
