@@ -22,7 +22,7 @@ from jaxclip.axes import AnyArray
 from jaxclip.contributions import Contributions
 from jaxclip.heads import HeadState
 from jaxclip.precision import known
-from jaxclip.shown import by_shapes
+from jaxclip.shown import by_shapes, counted
 from jaxclip.text_span import TextSpan
 
 
@@ -130,7 +130,8 @@ class Ablation:
             inside = 0 <= layer < n_layers and (isinstance(head, slice) or 0 <= head < n_heads)
             if not inside:
                 raise ValueError(
-                    f"there is no {_place(layer, head)} in a model of {n_layers} layers of {n_heads} heads; "
+                    f"there is no {_place(layer, head)} in a model of {counted(n_layers, 'layer')} of "
+                    f"{counted(n_heads, 'head')}; "
                     f"both count from 0."
                 )
             chosen[layer, head] = True

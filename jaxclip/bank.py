@@ -207,7 +207,8 @@ def _block(array: Any) -> int:
 
 
 def _cut_short(path: Path, lost: int) -> str:
-    return f"{path} is cut short: it lacks {counted(lost, 'image')}; delete the run and make it again."
+    are = "is" if lost == 1 else "are"
+    return f"{path} is cut short: {counted(lost, 'image')} {are} missing; delete the run and make it again."
 
 
 def label_path(kind: str) -> str:

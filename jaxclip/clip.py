@@ -16,6 +16,7 @@ from jaxclip import preprocess as pictures
 from jaxclip.axes import AnyArray
 from jaxclip.config import ClipConfig, Compute
 from jaxclip.params import flatten
+from jaxclip.shown import counted
 from jaxclip.text import TextTransformer
 from jaxclip.tokenizer import Tokenizer
 from jaxclip.vision import VisionTransformer
@@ -48,8 +49,10 @@ class Clip:
         """What goes in, what comes out and how many layers and heads lie between."""
         image, text = self.config.vision, self.config.text
         height, width = image.image_size
-        towers = f"image {height} x {width}, {image.n_layers} layers of {image.n_heads} heads"
-        words = "no text tower" if text is None else f"text of {text.context} tokens, {text.n_layers} layers"
+        towers = f"image {height} x {width}, {counted(image.n_layers, 'layer')} of {counted(image.n_heads, 'head')}"
+        words = "no text tower"
+        if text is not None:
+            words = f"text of {counted(text.context, 'token')}, {counted(text.n_layers, 'layer')}"
         return f"Clip({self.config.name!r}: {towers}; {words}; embed {image.embed_dim})"
 
     def preprocess(

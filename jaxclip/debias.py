@@ -16,7 +16,7 @@ from jaxclip.ablation import Ablation, Components, check_labels
 from jaxclip.axes import AnyArray
 from jaxclip.data.source import kinds_there
 from jaxclip.runs import Run
-from jaxclip.shown import numbers, percents, shown
+from jaxclip.shown import counted, numbers, percents, shown
 from jaxclip.sweeps import ablation_means, sweep
 
 BLOCK = 512
@@ -36,7 +36,8 @@ class GroupCounts:
         total = numbers(self.total)
         if total is None or total.ndim != 1:
             return f"GroupCounts({shown(self.total)})"
-        return f"GroupCounts({total.sum():g} images, {self.overall:.1%}; groups {percents(np.asarray(self.groups))})"
+        groups = percents(np.asarray(self.groups))
+        return f"GroupCounts({counted(int(total.sum()), 'image')}, {self.overall:.1%}; groups {groups})"
 
     def __add__(self, other: "GroupCounts") -> "GroupCounts":
         return jax.tree.map(jnp.add, self, other)

@@ -21,6 +21,7 @@ from jaxclip.preprocess import crop_box
 from jaxclip.report.figures import effects_figure, map_figure, save
 from jaxclip.report.stages import stages
 from jaxclip.report.tables import print_checks, print_numbers
+from jaxclip.shown import counted
 from jaxclip.zeroshot import accuracy, class_embeddings, contrast, text_embeddings
 
 SEED = 0
@@ -70,7 +71,7 @@ def demo(out: Path, n_scenes: int, say: Callable[[str], None]) -> dict[str, Any]
     result: dict[str, Any] = {"model": clip.config.name, "checks": checked, "factors": factors, "picture": seen}
     result["seconds"] = round(time.monotonic() - started, 1)
     (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
-    say(f"wrote {out / 'results.json'} and {1 + len(result['factors'])} figures in {result['seconds']} s")
+    say(f"wrote {out / 'results.json'} and {counted(1 + len(result['factors']), 'figure')} in {result['seconds']} s")
     if broken := [check.what for check in checks if not check.holds]:
         raise ValueError(f"out of tolerance: {'; '.join(broken)}. Please report this with {out / 'results.json'}.")
     return result

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxclip.axes import AnyArray
+from jaxclip.shown import counted
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,8 @@ class Segmented:
     def __repr__(self) -> str:
         """The metrics themselves."""
         scores = f"pixel accuracy {self.pixel_accuracy:.2%}, mean IoU {self.mean_iou():.2%}, mean AP {self.mean_ap:.2%}"
-        return f"Segmented({self.n_images} images, {len(self.confusion)} classes: {scores})"
+        among = counted(len(self.confusion), "class", "classes")
+        return f"Segmented({counted(self.n_images, 'image')}, {among}: {scores})"
 
     def __add__(self, other: "Segmented") -> "Segmented":
         if self.confusion.shape != other.confusion.shape:

@@ -59,6 +59,7 @@ from jaxclip.run_folder import (
 )
 from jaxclip.run_size import MEMORY, Size, check_size, run_size
 from jaxclip.runs import Run, State, by_key, open_run, read_state
+from jaxclip.shown import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,7 +212,7 @@ def run_pass(
                 loop.save()
                 saved = monotonic()
             if now == _STOP:
-                raise Stopped(f"stopped after {order.n_seen(loop.n_done)} of {len(source)} images")
+                raise Stopped(f"stopped after {order.n_seen(loop.n_done)} of {counted(len(source), 'image')}")
         loop.save()
         hosts.once(loop.finish)
         if hosts.is_first() and loop.n_new:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from jaxclip.shown import counted
+
 DATA = Path(__file__).parent / "data"
 
 
@@ -29,7 +31,7 @@ class Pool:
     def __repr__(self) -> str:
         """Its name and size, and what its texts are about."""
         about = ", ".join(dict.fromkeys(self.categories))
-        return f"Pool({self.name!r}: {len(self.texts)} texts{f' about {about}' if about else ''})"
+        return f"Pool({self.name!r}: {counted(len(self.texts), 'text')}{f' about {about}' if about else ''})"
 
     def about(self, category: str) -> tuple[str, ...]:
         """The texts of one category.
@@ -79,7 +81,8 @@ def read_pool(path: str | Path) -> Pool:
     embeddings = _array(path)
     texts = tuple(read_lines(path.with_suffix(".txt")))
     if len(texts) != len(embeddings):
-        raise ValueError(f"{path} has {len(embeddings)} embeddings and {path.with_suffix('.txt')} {len(texts)} lines.")
+        have, named = counted(len(embeddings), "embedding"), counted(len(texts), "line")
+        raise ValueError(f"{path} has {have} and {path.with_suffix('.txt')} {named}.")
     return Pool(path.name, texts, embeddings=embeddings)
 
 

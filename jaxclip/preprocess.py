@@ -16,6 +16,7 @@ from PIL import Image, ImageOps
 
 from jaxclip.config import PreprocessConfig
 from jaxclip.image_files import PILLOWS_LIMIT, explained, read_picture
+from jaxclip.shown import counted
 
 ImageLike = Image.Image | str | Path | bytes | np.ndarray
 """A Pillow image, a file's path, a file's bytes, or pixels `[height, width, 3]` as uint8."""
@@ -98,7 +99,8 @@ def remark(turned: Sequence[str], first: Sequence[str], n: int, said: set[str]) 
     """
     if turned and "turned" not in said:
         said.add("turned")
-        which = f"{len(turned)} of {n} images, first {turned[0]}, carry" if n > 1 else f"{turned[0]} carries"
+        several = f"{len(turned)} of {n} images, first {turned[0]}, {'carries' if len(turned) == 1 else 'carry'}"
+        which = several if n > 1 else f"{turned[0]} carries"
         warnings.warn(
             f"{which} an EXIF orientation, which OpenCLIP ignores: such images are read as stored. Pass "
             "apply_exif=True to turn them.",
@@ -181,7 +183,8 @@ def check_values(images: Float[np.ndarray, "batch height width channel"]) -> Non
     images = np.asarray(images, np.float32)
     if not np.isfinite(images).all():
         bad = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
-        raise ValueError(f"images must be finite; image {bad[0]} holds NaN or infinity ({bad.size} images in all).")
+        lost = counted(bad.size, "image")
+        raise ValueError(f"images must be finite; image {bad[0]} holds NaN or infinity ({lost} in all).")
     largest = np.abs(images).max(initial=0)
     if largest > 20:  # the smallest std in use, 0.22, keeps normalised values below 5
         raise ValueError(f"images must be normalised; got values up to {largest:g}. Use clip.preprocess on the pixels.")

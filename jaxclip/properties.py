@@ -23,7 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxclip.axes import AnyArray
 from jaxclip.moments import Moments
 from jaxclip.pools import Pool
-from jaxclip.shown import numbers, shown
+from jaxclip.shown import counted, numbers, shown
 from jaxclip.text_span import TextSpan, head_bases
 
 HELD = 0.5
@@ -189,8 +189,8 @@ def label_shares(samples: Float[AnyArray, "n *stack embed"], labels: Int[AnyArra
     values, places, counts = np.unique(labels, return_inverse=True, return_counts=True)
     if not 2 <= len(values) < len(labels):
         raise ValueError(
-            f"labels must have two values or more, and one of them twice; got {len(values)} values "
-            f"of {len(labels)} labels."
+            f"labels must have two values or more, and one of them twice; got {counted(len(values), 'value')} "
+            f"of {counted(len(labels), 'label')}."
         )
     samples = np.asarray(samples, np.float64)
     samples = samples - samples.mean(0)

@@ -28,7 +28,7 @@ from jaxtyping import Array, Float, Int
 from jaxclip.axes import AnyArray, as_array
 from jaxclip.moments import Moments
 from jaxclip.precision import finite, in_double
-from jaxclip.shown import numbers, percents, shown
+from jaxclip.shown import counted, numbers, percents, shown
 
 ROUNDING = 1e-13
 """Share of the second moment below which samples in float32 hold nothing but their own rounding."""
@@ -54,7 +54,7 @@ class TextSpan:
         if indices is None or explained is None or indices.ndim != 1:
             return f"TextSpan(indices {shown(self.indices)}, embed {shown(self.mean)})"
         texts = ", ".join(f"{index:.0f}" for index in indices[:5]) + (", .." if len(indices) > 5 else "")
-        return f"TextSpan({len(indices)} steps: texts {texts} explain {percents(explained)})"
+        return f"TextSpan({counted(len(indices), 'step')}: texts {texts} explain {percents(explained)})"
 
     def coefficients(self, samples: Float[AnyArray, "n embed"]) -> Float[Array, "n step"]:
         """How far each sample lies from the mean along each direction."""

@@ -64,7 +64,7 @@ def test_neighbours_have_their_names_and_labels(given, capsys):
         ("7", "test/000007"), ("test/000004", "test/000004")
     ]  # fmt: skip
     print_neighbours(given, most=2)
-    assert "Nearest to test/000007 by cosine similarity" in capsys.readouterr().err
+    assert "Nearest to test/000007 (image 7) by cosine similarity" in capsys.readouterr().err
     for row in given["queries"][0]["by_heads"]:
         drawn = scene(0, "test", row["index"])["labels"]
         assert row["name"] == f"test/{row['index']:06d}"

@@ -175,7 +175,7 @@ def test_exif_orientation_is_announced_and_can_be_applied(tmp_path, recwarn):
     np.testing.assert_array_equal(preprocess(path, config, apply_exif=True), upright)
     np.testing.assert_array_equal(preprocess(path, config, apply_exif=False), preprocess(image, config))
     assert not recwarn.list
-    with pytest.warns(UserWarning, match=r"1 of 2 images, first .*phone\.png, carry an EXIF orientation"):
+    with pytest.warns(UserWarning, match=r"1 of 2 images, first .*phone\.png, carries an EXIF orientation"):
         np.testing.assert_array_equal(preprocess([image, path], config)[1:], preprocess(image, config))
 
 
@@ -273,5 +273,5 @@ def test_check_values_finds_nan_and_pixels():
     with pytest.raises(ValueError, match="got values up to 255"):
         check_values(np.full((1, 8, 8, 3), 255, np.float32))
     images[2, 1, 1, 0] = np.nan
-    with pytest.raises(ValueError, match=r"image 2 holds NaN or infinity \(1 images in all\)"):
+    with pytest.raises(ValueError, match=r"image 2 holds NaN or infinity \(1 image in all\)"):
         check_values(images)

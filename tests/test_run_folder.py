@@ -68,7 +68,7 @@ def read_all(folder):
     """Everything a run has to say, as arrays and text."""
     run = jaxclip.open_run(folder)
     said = [run.names, run.unreadable, run.info, *jax.tree.leaves((run.moments, run.state.moments, run.matrices))]
-    said += [run.bank.read(name) for name in ("heads", "mlp", "class_attn", "init", "embedding", "norm")]
+    said += [run.bank.read(name, run.rows) for name in ("heads", "mlp", "class_attn", "init", "embedding", "norm")]
     return said + [values for kind in run.labels for values in (run.labels[kind], run.bank.labels(kind))]
 
 

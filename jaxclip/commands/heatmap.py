@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import check_folder, check_heads, check_least, check_texts, pictures, resolve, say
 from jaxclip.config import DType, Precision
+from jaxclip.shown import counted
 
 
 @dataclass(frozen=True)
@@ -82,5 +83,5 @@ class Heatmap:
             f"of it by {result['rows'][0]['name']}",
         )
         print_numbers(f"{image.stem}: {result['unit']}", shown, columns)
-        say(f"wrote {self.out / 'results.json'} and {len(result['files'])} pictures")
+        say(f"wrote {self.out / 'results.json'} and {counted(len(result['files']), 'picture')}")
         return result

@@ -20,6 +20,7 @@ from jaxclip.commands.common import (
     write_json,
 )
 from jaxclip.config import DType
+from jaxclip.shown import counted
 
 
 @dataclass(frozen=True)
@@ -164,5 +165,5 @@ class Decompose:
             )  # fmt: skip
         say_cut(clip, self.texts)
         print_decomposition(result)
-        say(f"wrote {self.out / 'results.json'} and {2 * len(self.images) * len(self.format)} figures")
+        say(f"wrote {self.out / 'results.json'} and {counted(2 * len(self.images) * len(self.format), 'figure')}")
         return result

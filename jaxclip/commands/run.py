@@ -121,7 +121,6 @@ class Run:
         from jaxclip import cluster, hosts, sharding
         from jaxclip.commands.inputs import model_config
         from jaxclip.config import Compute
-        from jaxclip.data.file_names import written
         from jaxclip.data.found import described, some_sizes, summary
         from jaxclip.data.sources import open_data
         from jaxclip.passes import PassOptions, run_pass

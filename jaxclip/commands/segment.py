@@ -8,6 +8,7 @@ from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import check_folder, check_heads, check_least, check_picture, resolve, say, write_json
 from jaxclip.config import DType, Precision
+from jaxclip.shown import counted
 
 
 @dataclass(frozen=True)
@@ -120,5 +121,5 @@ class Segment:
         unmeasured = "" if result["metrics"] or not self.metrics else "; the data has no masks to measure them by"
         for note in [result["masks"], *result["notes"]]:
             say(note) if note else None
-        say(f"wrote {files} and {result['n_images']} masks in {self.out / 'masks'}{unmeasured}")
+        say(f"wrote {files} and {counted(result['n_images'], 'mask')} in {self.out / 'masks'}{unmeasured}")
         return result

@@ -45,7 +45,10 @@ class ImageNet(Files):
         ids = in_order(titles or truth.values())
         places = {one: place for place, one in enumerate(ids)}
         if unknown := [file for file in files if truth.get(Path(file).stem) not in places]:
-            raise ValueError(f"{root}: {len(unknown)} images have no label, first {unknown[0]}; remove them.")
+            have = "has" if len(unknown) == 1 else "have"
+            raise ValueError(
+                f"{root}: {counted(len(unknown), 'image')} {have} no label, first {unknown[0]}; remove what has none."
+            )
         values = np.array([places[truth[Path(file).stem]] for file in files], np.int32)
         super().__init__(root, files, {"label": Labels(values, shown(ids, titles))}, others)
 

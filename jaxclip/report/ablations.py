@@ -114,7 +114,7 @@ def completeness_figure(result: dict[str, Any]) -> Figure:
     ):
         axis.plot(found["n_texts"], found[name]["accuracy"], "-", color=colour, label=words)
         axis.axhline(found[name]["heads_intact"], color=colour, linestyle=":", label=f"{words}, late heads intact")
-    words = f"texts a head (last {found['late_layers']} layers), earlier attention ablated"
+    words = f"texts a head (last {counted(found['late_layers'], 'layer')}), earlier attention ablated"
     _accuracy_axes(axis, result, words, "center right")
     return figure
 
@@ -138,7 +138,7 @@ def print_ablations(result: dict[str, Any]) -> None:
     for name, words in PARTS.items():
         add(words, result[name])
     for n, value in enumerate(result["attention_layers"][1:], 1):
-        add(f"attention of the first {n} layer{'s' if n > 1 else ''}", value)
+        add(f"attention of the first {counted(n, 'layer')}", value)
     heads = np.array(result["heads"])
     for place in np.argsort(-np.abs(heads - whole), axis=None, kind="stable")[:5]:
         layer, head = np.unravel_index(place, heads.shape)

@@ -14,6 +14,7 @@ from jaxclip.pools import Pool
 from jaxclip.report.colours import BLUE, on_paper
 from jaxclip.report.tables import print_table
 from jaxclip.runs import Run
+from jaxclip.shown import counted
 from jaxclip.text_span import TextSpan
 
 NOTHING = "(nothing left to explain)"
@@ -62,7 +63,8 @@ def bases_markdown(result: dict[str, Any]) -> str:
     lines = [
         f"# Text bases of {result['model']}",
         "",
-        f"{result['n_images']} images, {result['n_texts']} texts ({result['pool']}), rank {result['rank']}. "
+        f"{counted(result['n_images'], 'image')}, {counted(result['n_texts'], 'text')} ({result['pool']}), "
+        f"rank {result['rank']}. "
         f"Explained: share of the head's variance spanned by the texts so far.",
     ]
     for name, head in result["heads"].items():
@@ -103,7 +105,7 @@ def bases_figure(result: dict[str, Any], n_texts: int = 4) -> Figure:
 
 def print_bases(result: dict[str, Any], n_texts: int = 3) -> None:
     """A row a head, for the terminal."""
-    title = f"{result['model']}: text bases from {result['n_texts']} texts ({result['pool']})"
+    title = f"{result['model']}: text bases from {counted(result['n_texts'], 'text')} ({result['pool']})"
     table = Table(title=title, title_justify="left")
     table.add_column("head")
     table.add_column("of all heads' variance", justify="right")

@@ -16,6 +16,7 @@ from jaxclip.frames import Box, maps_to_picture
 from jaxclip.nonfinite import check_images
 from jaxclip.preprocess import crop_box, shown
 from jaxclip.report.overlays import Row, for_figure, overlay, overlay_figure, save_overlay_figure
+from jaxclip.shown import counted
 from jaxclip.spatial import chosen_heads, text_maps
 from jaxclip.zeroshot import contrast, text_embeddings
 
@@ -69,7 +70,8 @@ def heatmap_picture(
     norm = float(np.linalg.norm(embedding))
     cosines = similarities(embedding[0] / norm, embeddings)
     maps = np.asarray(text_maps(clip.vision, inputs, directions, heads=chosen)[1]) / norm
-    names, values = ["all heads" if chosen is None else f"{len(places)} heads together"], [maps[0]]
+    some = counted(len(places), "head") + " together" * (len(places) > 1)
+    names, values = ["all heads" if chosen is None else some], [maps[0]]
     if each:
         every = np.asarray(text_maps(clip.vision, inputs, directions, heads=chosen, each=True)[1])[0] / norm
         names += [f"layer {layer}, head {head}" for layer, head in places]

@@ -170,9 +170,9 @@ def print_neighbours(result: dict[str, Any], most: int = 5) -> None:
         }
         columns = ("", f"by heads {', '.join(result['heads'])}", "by the whole embedding")
         some = f", the first {len(pairs)} here" if len(pairs) < result["k"] else ""
-        number = "" if entry["index"] is None else f"image {entry['index']}, "
+        number = "" if entry["index"] is None else f" (image {entry['index']})"
         both = f"{entry['n_common']} of {result['k']} in both{some}"
-        title = f"Nearest to {number}{entry['name']} by cosine similarity; {both}"
+        title = f"Nearest to {entry['name']}{number} by cosine similarity; {both}"
         print_numbers(title, rows, columns)
 
 

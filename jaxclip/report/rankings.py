@@ -155,7 +155,8 @@ def groups_figure(result: dict[str, Any]) -> Figure:
         axis.bar(places + shift, values, 0.26, color=colour, label=words)
     values = [random["groups"][name] for name in names] + [random[what]["mean"] for what in ("worst_group", "overall")]
     errors = [np.nan] * len(names) + [random[what]["std"] for what in ("worst_group", "overall")]
-    words = f"as many random late heads ({len(random['draws'])} draws: mean, std)"
+    draws = counted(len(random["draws"]), "draw")
+    words = f"as many random late heads ({draws}: mean, std)"
     axis.bar(places + 0.27, values, 0.26, yerr=errors, capsize=3, color=RED, label=words)
     axis.axhline(result["chance"], color="black", linewidth=1, linestyle="-.", label="chance")
     shown = [name.replace("_", " ") for name in columns]
@@ -222,7 +223,7 @@ def print_ranking(result: dict[str, Any], most: int = 12) -> None:
         for row in shown
     }  # fmt: skip
     columns = ("layer.head", "score", "of its basis", "of its variance", "of all heads' variance", "")
-    some = f" ({len(shown)} of {len(ranking)} heads)" if len(shown) < len(ranking) else ""
+    some = f" ({len(shown)} of {counted(len(ranking), 'head')})" if len(shown) < len(ranking) else ""
     print_numbers(f"Heads by how much {result['property']} accounts for{some}", rows, columns)
 
 
@@ -244,7 +245,7 @@ def print_groups(result: dict[str, Any]) -> None:
     n_heads, n_draws = len(result["heads"]), len(random["draws"])
     columns = ("group", "images", "all heads", f"without {', '.join(result['heads'])}",
                f"without {counted(n_heads, 'random late head')}")  # fmt: skip
-    spread = f"{n_draws} draws: mean ± std" if n_draws > 1 else "1 draw"
+    spread = counted(n_draws, "draw") + (": mean ± std" if n_draws > 1 else "")
     print_numbers(f"Zero-shot accuracy on {result['label']}, chance {result['chance']:.1%}; at random, {spread}", rows,
                   columns)  # fmt: skip
 

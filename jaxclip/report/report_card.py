@@ -9,6 +9,7 @@ from jaxclip.clip import Clip
 from jaxclip.drafts import read_json
 from jaxclip.pools import Pool
 from jaxclip.runs import Run
+from jaxclip.shown import counted
 
 
 def card(run: Run, clip: Clip, source: str, error: float, n_checked: int, pool: Pool) -> dict[str, Any]:
@@ -25,8 +26,8 @@ def card(run: Run, clip: Clip, source: str, error: float, n_checked: int, pool: 
     exact = info["model"]["compute"]["dtype"] == "float32"
     rows = [
         ("Checkpoint", named(held.get("repository") or held.get("source") or info["model"]["source"])),
-        ("Image tower", f"{vision.n_layers} layers of {vision.n_heads} heads, width {vision.width}, joint space of "
-                        f"{vision.embed_dim}"),
+        ("Image tower", f"{counted(vision.n_layers, 'layer')} of {counted(vision.n_heads, 'head')}, width "
+                        f"{vision.width}, joint space of {vision.embed_dim}"),
         ("Input", f"{_by(vision.image_size)} pixels in patches of {_by(vision.patch_size)}"),
         ("Image tower's hash", info["model"]["hash"]),
         *[(f"SHA-256 of {entry['file']}", entry["sha256"]) for entry in weights],

@@ -14,6 +14,7 @@ from jaxclip.data.source import Example, Source
 from jaxclip.data.sources import Kind, open_data
 from jaxclip.preprocess import preprocess, unnormalize
 from jaxclip.runs import Run
+from jaxclip.shown import counted
 
 THUMBNAIL, PAGE = 128, 336
 """Longest sides in pixels: of a picture in a row of examples, and of one with a page of its own."""
@@ -44,7 +45,8 @@ def run_source(run: Run, data: str | None = None, split: str | None = None) -> S
             raise
         raise ValueError(f"the run's images cannot be found: {error} Say where they are with --data.") from error
     if len(source) < held["n_images"]:
-        raise ValueError(f"{data or held['source']} has {len(source)} images, the run {held['n_images']}; see --data.")
+        there = counted(len(source), "image")
+        raise ValueError(f"{data or held['source']} has {there}, the run {held['n_images']}; see --data.")
     _checked(run, source, int(run.rows[0]))
     return source
 

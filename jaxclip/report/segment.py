@@ -22,6 +22,7 @@ from jaxclip.report.progress import bar
 from jaxclip.report.stages import stages
 from jaxclip.report.tables import print_numbers
 from jaxclip.segment_pass import SegmentOptions, check_masks, ordered, segment_data, write_masks
+from jaxclip.shown import counted
 from jaxclip.spatial import chosen_heads
 from jaxclip.zeroshot import class_embeddings, fill_templates
 
@@ -223,4 +224,4 @@ def _print(name: str, total: Segmented, labels: Sequence[str]) -> None:
     rows |= {
         f"IoU of {label}": [f"{iou:.2%}"] for label, iou in zip(labels, total.class_iou, strict=True) if iou == iou
     }
-    print_numbers(f"{name}: {total.n_images} pictures with masks", rows, ("metric", ""))
+    print_numbers(f"{name}: {counted(total.n_images, 'picture')} with masks", rows, ("metric", ""))
