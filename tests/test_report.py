@@ -120,6 +120,7 @@ def test_a_folder_without_labels_or_bank_is_asked_about_its_heads_texts(clip, tm
     names = [image["name"] for image in found["images"] if image["picture"].startswith("data:image/webp;base64,")]
     assert len(names) > 2
     assert "3.png" not in names
+    assert all(image["name"] == f"{image['number']}.png" for image in found["images"])
     (tmp_path / "4.png").rename(tmp_path / "44.png")
     with pytest.raises(ValueError, match=r"the run had 4\.png"):
         Pictures(run, run_source(run), clip.config.preprocess).inputs([run.names.index("4.png")])

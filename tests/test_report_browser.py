@@ -141,6 +141,48 @@ def test_no_table_of_the_overview_is_cut_on_a_phone_and_numbers_have_a_unit_or_a
     assert tab.evaluate("[-0.00004, 0, -0.00006, 0.5].map(signed)") == ["0", "0", "\u22120.0001", "+0.500"]
 
 
+BARS = """() => [...document.querySelectorAll("table.bars, fieldset.options, ol.texts, table.bars.named")].map(
+  (list) => [...list.querySelectorAll(".bar")].map((bar) => {
+    const fill = bar.querySelector(".fill"), whole = bar.querySelector(".zero") ? 50 : 100;
+    const part = parseFloat(fill.style.width) / whole * (fill.classList.contains("minus") ? -1 : 1);
+    return [part, bar.querySelector(".value").textContent];
+  }))"""
+
+
+def test_bars_of_different_lengths_have_different_numbers_and_those_are_right(tab, report):
+    image = next(one for one in report["images"] if one["page"])
+    seen = 0
+    for at in ("", "head/1/2", "head/5/0", f"image/{image['number']}", "text/0"):
+        go(tab, at)
+        for bars in tab.evaluate(BARS):
+            for (one, words), (other, others) in itertools.combinations(bars, 2):
+                assert words != others or abs(one - other) < 1 / 400, (at, words, one, other)
+                seen += abs(one - other) >= 1 / 400
+    assert seen > 100
+    go(tab, f"image/{image['number']}")
+    for words in tab.locator("fieldset.options .value").all_inner_texts():
+        rounding = 0.51 * 10.0 ** -len(words.partition(".")[2])
+        number = float(words.replace("\u2212", "-"))
+        assert min(abs(number - score) for score in image["page"]["scores"]) < rounding
+
+
+def test_an_images_page_is_found_by_its_number(tab, report):
+    for image in report["images"][:3]:
+        go(tab, f"image/{image['number']}")
+        assert heading(tab) == image["name"]
+        assert f"Image {image['number']} of the data" in tab.locator("main .lede").inner_text()
+    go(tab, "images")
+    link = tab.locator("main a[href*='/image/']").last
+    name, to = link.locator("figcaption").inner_text(), link.get_attribute("href").rsplit("/", 1)[-1]
+    assert next(one["name"] for one in report["images"] if str(one["number"]) == to).endswith(name)
+
+
+def test_one_of_something_is_one(show, report):
+    tab = show(page([report | {"n_images": 1, "layers": report["layers"]}]))
+    assert "with 1 image." in tab.locator("main .lede").first.inner_text()
+    tab.close()
+
+
 PAGES = (
     "",
     "heads",
