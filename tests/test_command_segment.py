@@ -145,6 +145,35 @@ def test_a_class_has_one_colour_wherever_it_is():
     assert [len(axis.images) for axis in figure.axes] == [1, 1, 1, 1, 1, 0]
 
 
+def test_masks_are_read_by_what_is_said_of_them(folder, tmp_path, capsys):
+    """The same objects as labels, as greys and as a trimap count the same; objects that nobody labelled are missed."""
+    objects = np.zeros((48, 32), np.uint8)
+    objects[10:30, 5:25] = 1
+    kinds = {
+        "labels": (objects, ()),
+        "bytes": (255 * objects, ()),
+        "greys": (np.where(objects, 200, 9).astype(np.uint8), ("--mask-threshold", 128)),
+        "trimap": (2 - objects, ("--mask-background", 2, "--mask-ignore", 3)),
+        "nothing": (0 * objects, ()),
+    }
+    counted = {}
+    for kind, (values, options) in kinds.items():
+        for part in ("images", "masks"):
+            (tmp_path / kind / part).mkdir(parents=True)
+        noise = np.random.default_rng(0).integers(0, 255, (48, 32, 3), np.uint8)
+        Image.fromarray(noise).save(tmp_path / kind / "images" / "a.png")
+        Image.fromarray(values).save(tmp_path / kind / "masks" / "a.png")
+        out = tmp_path / kind / "out"
+        arguments = ("segment", folder, tmp_path / kind, "--classes", "cat", "dog", *options, "--batch", 1)
+        assert run(*arguments, "--out", out) == 0
+        found, said = json.loads((out / "results.json").read_text()), capsys.readouterr().err
+        assert found["masks"] in said
+        assert bool(found["notes"]) == (kind == "nothing") == ("no mask has a pixel of the foreground" in said)
+        counted[kind] = found["metrics"]["confusion"]
+    assert sum(counted["labels"][1]) == objects.sum()
+    assert counted["labels"] == counted["bytes"] == counted["greys"] == counted["trimap"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -158,6 +187,9 @@ def test_a_class_has_one_colour_wherever_it_is():
         (("scenes", "--way", "classes", "--classes", "cat", "dog"), "metrics over classes need the data's own"),
         (("{data}", "--classes", "cat", "dog", "--masks", "nowhere"), "no such folder of masks"),
         ((*WINDOWS, "48", "--background", "sky", "sea"), "the masks must hold labels 0 to 2; got 0, 1, 2, 3, 255"),
+        (("{data}", "--classes", *CLASSES, "x", "--way", "classes"), "4 classes are named; pass --mask-first 1 if"),
+        (("{data}", "--classes", "cat", "dog", "--mask-colours", "nowhere"), "nowhere"),
+        (("{data}", "--classes", "cat", "dog", "--mask-first", "0"), "which is the background; pass it as --mask-back"),
         ((*WINDOWS, "16"), "window must be at least the 32 pixels that small takes; got 16"),
         (("{wrong}", "--classes", "cat", "dog"), "the mask of p1.png must be 96 x 64 pixels"),
     ],

@@ -240,3 +240,25 @@ def test_a_result_without_foreground_is_never_without_a_word():
     assert "there is nothing to measure" in remarks(counted((0, 0), (0, 0)))[0]
     assert "no mask has a pixel of the foreground" in remarks(counted((5, 1), (0, 0)))[0]
     assert "nothing was found in any picture" in remarks(counted((5, 0), (2, 0)))[0]
+
+
+def test_a_mask_may_be_as_large_as_its_picture(tmp_path, monkeypatch):
+    """Masks are small files: by its own bytes alone, that of a large photograph would be a trap."""
+    from jaxclip import image_files
+
+    (tmp_path / "images").mkdir()
+    (tmp_path / "masks").mkdir()
+    noise = np.random.default_rng(0).integers(0, 256, (200, 300, 3), np.uint8)
+    Image.fromarray(noise).save(tmp_path / "images" / "a.png")
+    wanted = np.zeros((200, 300), np.uint8)
+    wanted[50:100, 20:90] = 1
+    grey(wanted * 255).save(tmp_path / "masks" / "a.png")
+    for limit in (40_000, 10_000):  # Pillow warns, and refuses
+        monkeypatch.setattr(image_files, "PILLOWS_LIMIT", limit)
+        monkeypatch.setattr(image_files, "PIXELS_PER_BYTE", 10)
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
+        np.testing.assert_array_equal(open_masked(tmp_path)[0].mask, wanted)
+        grey(np.zeros((400, 600))).save(tmp_path / "masks" / "a.png")
+        with pytest.raises(ValueError, match="more than Pillow's limit"):
+            open_masked(tmp_path)[0]
+        grey(wanted * 255).save(tmp_path / "masks" / "a.png")
