@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 from jaxclip import preprocess as pictures
 from jaxclip.axes import AnyArray
 from jaxclip.config import ClipConfig, Compute
+from jaxclip.own_terms import on_own_terms
 from jaxclip.params import flatten
 from jaxclip.shown import counted
 from jaxclip.text import TextTransformer
@@ -75,6 +76,7 @@ class Clip:
         self._text()
         return self.tokenizer(texts)
 
+    @on_own_terms
     def encode_text(
         self, texts: str | Sequence[str] | Int[AnyArray, "text position"] | Any, *, normalize: bool = False
     ) -> Float[Array, "text embed"]:
@@ -92,6 +94,7 @@ class Clip:
         tokens = self.tokenize(texts) if isinstance(some, str | list | tuple) and not _ids(some) else texts
         return _normalized(self._text()(tokens), normalize)
 
+    @on_own_terms
     def encode_image(
         self, images: Float[AnyArray, "batch height width channel"] | Any, *, normalize: bool = False
     ) -> Float[Array, "batch embed"]:
@@ -115,6 +118,7 @@ class Clip:
         return self.text
 
 
+@on_own_terms
 def load(
     source: str | Path,
     *,
@@ -155,6 +159,7 @@ def _placed(source: str | Path) -> str:
     return str(path.absolute()) if path.exists() else str(source)
 
 
+@on_own_terms
 def build(config: ClipConfig, params: dict[str, Any], compute: Compute, words: Tokenizer) -> Clip:
     """The towers filled with a parameter tree (names as in `jaxclip.vision` and `jaxclip.text`)."""
     bias = params.get("logit_bias")
@@ -168,6 +173,7 @@ def build(config: ClipConfig, params: dict[str, Any], compute: Compute, words: T
     )
 
 
+@on_own_terms
 def fill(tower: type, config: Any, params: dict[str, Any], compute: Compute) -> Any:
     """A tower with the given parameters, cast to the dtype they are multiplied in; nothing is initialised first.
 

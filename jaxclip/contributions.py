@@ -24,6 +24,7 @@ from jaxtyping import Array, Float
 
 from jaxclip import ops
 from jaxclip.axes import AnyArray, as_array
+from jaxclip.own_terms import on_own_terms
 
 Detail = Literal["full", "head", "token", "layer"]
 Constants = Literal["spread", "separate"]
@@ -54,10 +55,12 @@ class Contributions:
     detail: Detail = field(metadata={"static": True})
     constants: Constants = field(metadata={"static": True})
 
+    @on_own_terms
     def total(self) -> Float[Array, "*batch embed"]:
         """The embedding: every term summed."""
         return self.init + self.attn_total() + self.mlp.sum(-2) + self.constant
 
+    @on_own_terms
     def attn_total(self) -> Float[Array, "*batch embed"]:
         """All attention layers, heads and tokens together."""
         # Axis by axis, innermost first: one long float32 sum over 100,000 terms would lose a digit.
@@ -66,6 +69,7 @@ class Contributions:
             total = total.sum(-2)
         return total
 
+    @on_own_terms
     def check(self, embedding: Float[AnyArray, "*batch embed"]) -> float:
         """How exact the sum is: the largest error of `total()`, relative to its image's embedding's length.
 
@@ -75,10 +79,12 @@ class Contributions:
         error = np.abs(np.asarray(self.total(), np.float64) - wanted).max(-1)
         return float((error / np.linalg.norm(wanted, axis=-1)).max())
 
+    @on_own_terms
     def norm(self) -> Float[Array, "*batch"]:
         """Euclidean norm of the embedding; of `total()`, so it needs the embed axis."""
         return jnp.linalg.norm(self.total(), axis=-1)
 
+    @on_own_terms
     def normalized(self) -> "Contributions":
         """Every term divided by the embedding's norm, as in the paper's released code: `total()` has norm 1."""
         norm = self.norm()
@@ -88,6 +94,7 @@ class Contributions:
 
         return self._map(divide)
 
+    @on_own_terms
     def reduce(self, detail: Detail) -> "Contributions":
         """The same sum in less detail: "full" reduces to any other, "head" to "layer".
 
@@ -106,6 +113,7 @@ class Contributions:
                 attn = attn.sum(place - len(here) - 1)
         return replace(self, attn=attn, detail=detail)
 
+    @on_own_terms
     def project(self, directions: Float[AnyArray, "text embed"] | Float[AnyArray, "embed"] | Any) -> "Contributions":
         """Direct effect of every term on every text: the last axis becomes text, and `total()` is embedding @ textsᵀ.
 
@@ -123,6 +131,7 @@ class Contributions:
         directions = jnp.atleast_2d(directions)
         return self._map(lambda x: jnp.einsum("...e,se->...s", x, directions, precision="highest"))
 
+    @on_own_terms
     def mean(self) -> "Contributions":
         """Mean over the batch, which is the leading axis: what mean-ablation puts in a term's place."""
         return self._map(lambda x: x.mean(0))

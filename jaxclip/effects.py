@@ -13,6 +13,7 @@ from jaxclip.axes import AnyArray
 from jaxclip.clip import Clip
 from jaxclip.contributions import Contributions
 from jaxclip.nonfinite import check_images
+from jaxclip.own_terms import on_own_terms
 from jaxclip.shown import by_shapes
 from jaxclip.zeroshot import contrast, text_embeddings
 
@@ -87,6 +88,7 @@ def similarities(embedding: Float[AnyArray, "embed"], texts: Float[AnyArray, "te
     return [{"similarity": float(x), "contrast": float(x - cosines.mean())} for x in cosines]
 
 
+@on_own_terms
 def text_directions(clip: Clip, texts: Sequence[str], *, relative: bool) -> Float[Array, "text embed"]:
     """Unit text embeddings; if `relative`, minus their mean, so that what all texts share drops out.
 
@@ -99,6 +101,7 @@ def text_directions(clip: Clip, texts: Sequence[str], *, relative: bool) -> Floa
     return contrast(embeddings) if relative else embeddings
 
 
+@on_own_terms
 def direct_effects(
     clip: Clip,
     image: Float[AnyArray, "height width channel"],

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxclip.axes import AnyArray
+from jaxclip.own_terms import on_own_terms
 from jaxclip.precision import finite
 from jaxclip.shown import numbers, shown
 
@@ -69,6 +70,7 @@ class Moments:
         return f"Moments(of {some}samples of {size} numbers{f', a stack of {stack}' if stack else ''}{space})"
 
     @classmethod
+    @on_own_terms
     def of(
         cls,
         samples: Float[AnyArray, "n unit"],
@@ -99,6 +101,7 @@ class Moments:
         return replace(moments, basis=None if basis is None else jnp.asarray(basis, jnp.float32))
 
     @classmethod
+    @on_own_terms
     def zero(cls, size: int, basis: Float[AnyArray, "unit embed"] | None = None) -> "Moments":
         """Moments of no samples, of `size` coordinates: where a pass begins."""
         centre, spread = jnp.zeros(size), jnp.zeros((size, size))
@@ -106,6 +109,7 @@ class Moments:
         return cls(jnp.zeros(()), Pair(centre, centre), Pair(spread, spread), own)
 
     @property
+    @on_own_terms
     def mean(self) -> Float[Array, "*stack embed"]:
         """In the joint space."""
         if self.basis is None:
@@ -113,6 +117,7 @@ class Moments:
         return jnp.einsum("...u,...ue->...e", self.centre.value, self.basis, precision="highest")
 
     @property
+    @on_own_terms
     def covariance(self) -> Float[Array, "*stack embed embed"]:
         """In the joint space; divided by the count, zero for no samples."""
         own = self._own_covariance()
@@ -121,6 +126,7 @@ class Moments:
         return jnp.einsum("...ue,...uv,...vf->...ef", self.basis, own, self.basis, precision="highest")
 
     @property
+    @on_own_terms
     def variance(self) -> Float[Array, "*stack"]:
         """Summed over the axes of the joint space: the covariance's trace."""
         own = self._own_covariance()
@@ -131,10 +137,12 @@ class Moments:
     def _own_covariance(self) -> Float[Array, "*stack unit unit"]:
         return self.spread.value / jnp.maximum(self.count, 1)[..., None, None]
 
+    @on_own_terms
     def update(self, samples: Float[AnyArray, "n unit"], weights: Float[AnyArray, "n"] | None = None) -> "Moments":
         """With these samples added; arguments as in `of`."""
         return self.merge(Moments.of(samples, weights))
 
+    @on_own_terms
     def merge(self, other: "Moments") -> "Moments":
         """Moments of both sets of samples; associative, and `zero` changes nothing. The basis must be the same.
 
@@ -155,12 +163,14 @@ class Moments:
         return Moments(total, centre, spread, self.basis if self.basis is not None else other.basis)
 
 
+@on_own_terms
 def combined(stack: Moments) -> Moments:
     """A stack of moments merged along its leading axis: what devices or hosts each hold becomes what all saw."""
     first, rest = jax.tree.map(lambda x: x[0], stack), jax.tree.map(lambda x: x[1:], stack)
     return jax.lax.scan(lambda one, other: (one.merge(other), None), first, rest)[0]
 
 
+@on_own_terms
 def by_label(samples: Float[AnyArray, "n unit"], labels: AnyArray, n_labels: int) -> Moments:
     """One set of moments a label, stacked; samples whose label lies outside of 0 .. n_labels - 1 are in none."""
     chosen = jnp.asarray(labels)[None] == jnp.arange(n_labels)[:, None]

@@ -41,6 +41,7 @@ from jaxclip.goes_on import STAMPS, Accepted
 from jaxclip.heads import HeadState
 from jaxclip.image_lines import ImageLines
 from jaxclip.nonfinite import explain_nonfinite
+from jaxclip.own_terms import on_own_terms
 from jaxclip.pass_step import Units, step
 from jaxclip.program import PARTS
 from jaxclip.run_folder import (
@@ -126,6 +127,7 @@ class Stopped(Exception):
     """A pass was asked to stop, and saved what it had done."""
 
 
+@on_own_terms
 def run_pass(
     clip: Clip,
     source: Source,

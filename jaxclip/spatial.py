@@ -25,9 +25,11 @@ from jaxtyping import Array, Bool, Float
 
 from jaxclip.axes import AnyArray
 from jaxclip.contributions import Constants, Readout
+from jaxclip.own_terms import on_own_terms
 from jaxclip.vision import Masks, forward
 
 
+@on_own_terms
 def text_maps(
     vision: Any,
     images: Float[AnyArray, "batch height width channel"],

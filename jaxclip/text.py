@@ -11,6 +11,7 @@ from jaxclip import blocks, ops
 from jaxclip.axes import AnyArray, as_array
 from jaxclip.blocks import Affine, Blocks, Norm, weight
 from jaxclip.config import Compute, TextConfig
+from jaxclip.own_terms import on_own_terms
 
 TOKENS = "clip.tokenize makes them from strings; clip.encode_text takes strings too."
 
@@ -28,6 +29,7 @@ class TextTransformer(nnx.Module):
         shape = (config.width, config.embed_dim)
         self.projection = None if config.projection == "none" else Affine(shape, bias, config.width**-0.5, rngs)
 
+    @on_own_terms
     def __call__(self, tokens: Int[AnyArray, "batch position"] | Any) -> Float[Array, "batch embed"]:
         """Text embeddings in the joint space, un-normalised.
 

@@ -27,6 +27,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxclip.axes import AnyArray, as_array
 from jaxclip.moments import Moments
+from jaxclip.own_terms import on_own_terms
 from jaxclip.precision import finite, in_double
 from jaxclip.shown import counted, numbers, percents, shown
 
@@ -56,10 +57,12 @@ class TextSpan:
         texts = ", ".join(f"{index:.0f}" for index in indices[:5]) + (", .." if len(indices) > 5 else "")
         return f"TextSpan({counted(len(indices), 'step')}: texts {texts} explain {percents(explained)})"
 
+    @on_own_terms
     def coefficients(self, samples: Float[AnyArray, "n embed"]) -> Float[Array, "n step"]:
         """How far each sample lies from the mean along each direction."""
         return jnp.einsum("ne,se->ns", samples - self.mean, self.directions, precision="highest")
 
+    @on_own_terms
     def reconstruct(self, samples: Float[AnyArray, "n embed"]) -> Float[Array, "n embed"]:
         """mean + projection of (samples - mean) on the directions."""
         return jnp.asarray(self.mean) + jnp.einsum(
@@ -71,6 +74,7 @@ class TextSpan:
         return TextSpan(self.indices[..., :n], self.directions[..., :n, :], self.explained[..., :n], self.mean)
 
 
+@on_own_terms
 def textspan(
     moments: Moments | Float[AnyArray, "n embed"] | Any,
     texts: Float[AnyArray, "text embed"] | Any,
@@ -116,6 +120,7 @@ def textspan(
     return in_double(partial(_textspan, steps=steps, rank=rank, floor=floor), moments, jnp.asarray(texts))
 
 
+@on_own_terms
 def head_bases(
     moments: Moments,
     texts: Float[AnyArray, "text embed"],

@@ -14,6 +14,7 @@ from jaxclip.axes import AnyArray, as_array
 from jaxclip.blocks import Blocks, Norm, weight
 from jaxclip.config import Compute, VisionConfig
 from jaxclip.contributions import Constants, Contributions, Detail, Readout, Terms, assemble
+from jaxclip.own_terms import on_own_terms
 
 
 class Masks(NamedTuple):
@@ -49,6 +50,7 @@ class VisionTransformer(nnx.Module):
         self.ln_post = Norm(config.width)
         self.projection = weight((config.width, config.embed_dim), std, rngs)
 
+    @on_own_terms
     def __call__(
         self,
         images: Float[AnyArray, "batch height width channel"] | Any,
@@ -82,6 +84,7 @@ class VisionTransformer(nnx.Module):
         masks = self._check(images, Masks(heads, mlps, tokens), detail, constants)
         return _decompose(self, images, masks, detail=detail, constants=constants)
 
+    @on_own_terms
     def embed(
         self,
         images: Float[AnyArray, "batch height width channel"] | Any,
@@ -108,6 +111,7 @@ class VisionTransformer(nnx.Module):
 
         return text_maps(self, images, texts, heads=heads, each=each, constants=constants)[1]
 
+    @on_own_terms
     def readout(self) -> Readout:
         """The final LayerNorm and the projection, in float32."""
         scale, bias, projection = (

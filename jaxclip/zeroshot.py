@@ -10,8 +10,10 @@ from jaxclip.axes import AnyArray
 from jaxclip.clip import Clip
 from jaxclip.data.classes import prompts as filled
 from jaxclip.nonfinite import check_texts
+from jaxclip.own_terms import on_own_terms
 
 
+@on_own_terms
 def text_embeddings(
     clip: Clip, texts: Sequence[str], batch: int = 256, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Float[Array, "text embed"]:
@@ -36,6 +38,7 @@ def text_embeddings(
     return jnp.concatenate(parts)[: len(texts)]
 
 
+@on_own_terms
 def class_embeddings(clip: Clip, prompts: Sequence[Sequence[str]], batch: int = 256) -> Float[Array, "text embed"]:
     """One direction of unit norm a class: the mean of its prompts' unit embeddings.
 
@@ -65,6 +68,7 @@ def fill_templates(classes: Sequence[str], templates: Sequence[str]) -> list[lis
     return filled(classes, list(templates))
 
 
+@on_own_terms
 def accuracy(
     embeddings: Float[AnyArray, "batch embed"],
     classes: Float[AnyArray, "text embed"],
@@ -75,6 +79,7 @@ def accuracy(
     return float((predicted == labels).mean())
 
 
+@on_own_terms
 def contrast(classes: Float[AnyArray, "text embed"]) -> Float[Array, "text embed"]:
     """Each class minus the mean over classes: what only this class gets. Adding one number to all classes' scores
     changes no prediction, and here it changes nothing at all."""

@@ -1,10 +1,13 @@
 """Settings of JAX that people have: each works, or one sentence names it."""
 
+import contextlib
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import small
 
 
 def jaxclip(*arguments, **settings):
@@ -67,3 +70,46 @@ def test_a_command_calculates_the_same_under_every_setting_and_keeps_its_program
         assert plain.replace(b"/plain", b"") == hostile.replace(b"/hostile", b""), name
     # The small model's programs compile in less than the second that JAX itself waits for.
     assert len([path for path in (tmp_path / "cache").iterdir() if path.name.startswith("jit__text_maps")]) >= 1
+
+
+def forbidden():
+    """What a researcher may set for a whole session."""
+    import jax
+
+    stack = contextlib.ExitStack()
+    stack.enter_context(jax.numpy_rank_promotion("raise"))
+    stack.enter_context(jax.transfer_guard("disallow"))
+    return stack
+
+
+def test_public_functions_work_where_promotion_and_transfers_are_forbidden(tmp_path):
+    import jax
+
+    from jaxclip import Moments, load, textspan
+    from jaxclip.effects import direct_effects, text_directions
+    from jaxclip.zeroshot import class_embeddings, contrast
+
+    clip = load(small.export(tmp_path / "small"))
+    picture = np.random.default_rng(0).integers(0, 256, (2, 60, 70, 3), dtype=np.uint8)
+    words = ["a star", "a circle"]
+
+    def everything():
+        images = clip.preprocess(picture)
+        embedding, contributions = clip.vision(images, detail="head")
+        texts = clip.encode_text(words, normalize=True)
+        effects = contributions.normalized().project(contrast(texts))
+        maps = clip.vision.map(images, texts)
+        samples = np.random.default_rng(1).standard_normal((20, 24)).astype(np.float32)
+        span = textspan(Moments.of(samples).merge(Moments.of(samples[:5])), samples[:6], steps=3)
+        one = direct_effects(clip, images[0], text_directions(clip, words, relative=True))
+        classes = class_embeddings(clip, [["a star", "one star"], ["a circle"]])
+        found = embedding, contributions.total(), effects.attn, effects.reduce("layer").mean().mlp, maps, span.indices
+        rest = span.coefficients(samples), span.reconstruct(samples), one.heads, classes, clip.encode_image(picture)
+        return *found, *rest, Moments.of(samples).covariance, contributions.check(embedding)
+
+    plain = jax.device_get(everything())
+    with forbidden():
+        result = everything()
+        with pytest.raises(Exception, match="Disallowed host-to-device transfer"):
+            jax.jit(lambda x: x)(picture)
+    jax.tree.map(np.testing.assert_array_equal, plain, jax.device_get(result))
