@@ -54,7 +54,7 @@ def test_nothing_vanishes(tmp_path):
 def test_refusals_lead_to_the_tree(tmp_path, made):
     for name in made:
         paint(tmp_path / name, 1)
-    with pytest.raises(ValueError, match=r"--kind tree"):
+    with pytest.raises(ValueError, match="kind='tree'"):
         open_data(tmp_path)
     assert len(open_data(tmp_path, kind="tree")) == len(made)
 

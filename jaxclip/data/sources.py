@@ -140,7 +140,7 @@ def _kind(data: str, path: Path, split: str | None) -> str:
     return _kind_of_folder(here)
 
 
-WHOLE = "kind='tree' (--kind tree) takes all images at any depth, without labels"
+WHOLE = "kind='tree' takes all images at any depth, without labels"
 
 
 def _kind_of_folder(path: Path) -> str:
@@ -149,8 +149,8 @@ def _kind_of_folder(path: Path) -> str:
     some = ", ".join(map(written, inside[:8])) + (", .." if len(inside) > 8 else "")
     if here and inside:
         raise ValueError(
-            f"{path} holds images and folders of images ({some}): kind='folder' (--kind folder) takes the first, "
-            f"kind='classes' (--kind classes) takes the second as classes, {WHOLE}."
+            f"{path} holds images and folders of images ({some}): {WHOLE}; or pass kind='folder' for the first or "
+            f"kind='classes' for the second."
         )
     if here:
         return "folder"
