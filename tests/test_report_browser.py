@@ -156,8 +156,8 @@ def test_bars_of_different_lengths_have_different_numbers_and_those_are_right(ta
         go(tab, at)
         for bars in tab.evaluate(BARS):
             for (one, words), (other, others) in itertools.combinations(bars, 2):
-                assert words != others or abs(one - other) < 1 / 400, (at, words, one, other)
-                seen += abs(one - other) >= 1 / 400
+                assert words != others or abs(one - other) < 1 / 150, (at, words, one, other)
+                seen += abs(one - other) >= 1 / 150
     assert seen > 100
     go(tab, f"image/{image['number']}")
     for words in tab.locator("fieldset.options .value").all_inner_texts():

@@ -20,7 +20,7 @@ const count = (n, word) => `${n.toLocaleString("en")} ${word}${n === 1 ? "" : "s
 
 /* Beside bars: so many decimals that two that differ by a pixel do not say the same. */
 const decimals = (limit) => Math.max(0, Math.ceil(Math.log10(BAR / limit)));
-const BAR = 500;
+const BAR = 200;
 const beside = (x, limit) => {
   if (typeof x !== "number" || !limit) return signed(x);
   if (limit < 1e-4) return plain(`${x < 0 ? "-" : x > 0 ? "+" : ""}${power(Math.abs(x), 2)}`);
