@@ -20,6 +20,7 @@ from bench_peers import with_torch
 from benching import Runs, by_turns, measure, parser, seconds, spread, vision_config
 
 from jaxclip import Moments, textspan
+from jaxclip.heads import unit_size
 from jaxclip.text_span import head_bases
 
 
@@ -37,7 +38,7 @@ def main() -> None:
 def one_head(options: argparse.Namespace) -> dict[str, Any]:
     """Times by turns; and how many picks are those of the loop in float64, which is run once."""
     config = vision_config(options.model)
-    coordinates, basis = samples(options.samples, config.head_dim + 3, config.embed_dim)
+    coordinates, basis = samples(options.samples, unit_size(config.head_dim), config.embed_dim)
     texts, rank = directions(options.texts, config.embed_dim), config.head_dim
     contributions = coordinates @ basis
     inside = jax.block_until_ready(Moments.of(coordinates, basis=basis))
@@ -95,7 +96,7 @@ def all_heads(options: argparse.Namespace) -> dict[str, Any]:
 def stack_of_heads(model: str, layers: int) -> Moments:
     """Moments [layer, head] of a few thousand samples each, the same in every layer."""
     config = vision_config(model)
-    many = [samples(2000, config.head_dim + 3, config.embed_dim, seed) for seed in range(config.n_heads)]
+    many = [samples(2000, unit_size(config.head_dim), config.embed_dim, seed) for seed in range(config.n_heads)]
     each = [Moments.of(coordinates, basis=basis) for coordinates, basis in many]
     return jax.tree.map(lambda *x: jnp.broadcast_to(jnp.stack(x), (layers, len(x), *x[0].shape)), *each)
 

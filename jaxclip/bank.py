@@ -28,6 +28,7 @@ from jaxtyping import Float, Int
 
 from jaxclip.config import VisionConfig
 from jaxclip.data.source import UNLABELLED
+from jaxclip.heads import unit_size
 from jaxclip.shown import counted
 
 LOST = -2
@@ -41,8 +42,8 @@ def row_shapes(config: VisionConfig) -> dict[str, tuple[int, ...]]:
     """Shape of one image's entry in every array of numbers."""
     layers, embed = config.n_layers, config.embed_dim
     return {
-        "heads": (layers, config.n_heads, config.head_dim + 3), "mlp": (layers, embed), "class_attn": (layers, embed),
-        "init": (embed,), "embedding": (embed,), "norm": (),
+        "heads": (layers, config.n_heads, unit_size(config.head_dim)), "mlp": (layers, embed), "class_attn": (layers,
+        embed), "init": (embed,), "embedding": (embed,), "norm": (),
     }  # fmt: skip
 
 

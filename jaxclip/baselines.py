@@ -15,8 +15,11 @@ from jaxtyping import Array, Float
 
 from jaxclip import blocks, ops
 from jaxclip.axes import AnyArray
+from jaxclip.blocks import Blocks
 from jaxclip.config import VisionConfig
-from jaxclip.segmentation import to_grid
+from jaxclip.pooling import pool_of
+from jaxclip.stream import Changes, Taps, stream
+from jaxclip.token_grid import TokenGrid
 from jaxclip.vision import tokens_in
 
 Images = Float[AnyArray, "batch height width channel"]
@@ -28,7 +31,7 @@ Heatmaps = Float[Array, "batch row column"]
 def raw_attention(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     """Where the last layer looks, its heads averaged. The same for every direction."""
     _, patterns = watch(vision, images)
-    return _place(patterns[-1].mean(1), vision.config)
+    return place(patterns[-1].mean(1), vision.config)
 
 
 @jax.jit
@@ -42,7 +45,7 @@ def rollout(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     def step(so_far, pattern):
         return (_product(pattern.mean(1), so_far) + so_far) / 2, None
 
-    return _place(jax.lax.scan(step, _identity(patterns), patterns)[0], vision.config)
+    return place(jax.lax.scan(step, _identity(patterns), patterns)[0], vision.config)
 
 
 @jax.jit
@@ -52,9 +55,10 @@ def grad_cam(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     Source: Selvaraju et al., arXiv:1610.02391, on attention as in Chefer et al., arXiv:2012.09838, section 4.
     """
     patterns, gradients = watch_gradients(vision, images, directions)
-    looks, slopes = (pool(x[-1].swapaxes(1, 2), vision.config) for x in (patterns, gradients))
-    weights = slopes[:, :, 1:].mean(-1, keepdims=True)
-    return to_grid(jnp.maximum((looks * weights).mean(1), 0), vision.config.grid)
+    pool, tokens = pool_of(vision.config), TokenGrid.of(vision.config)
+    looks, slopes = (pool.vector(x[-1].swapaxes(1, 2)) for x in (patterns, gradients))
+    weights = tokens.patches(slopes).mean(-1, keepdims=True)
+    return tokens.to_grid(jnp.maximum((looks * weights).mean(1), 0))
 
 
 @jax.jit
@@ -69,7 +73,7 @@ def generic_attention(vision: Any, images: Images, directions: Directions) -> He
         pattern, gradient = layer
         return relevance + _product(jnp.maximum(pattern * gradient, 0).mean(1), relevance), None
 
-    return _place(jax.lax.scan(step, _identity(patterns), (patterns, gradients))[0], vision.config)
+    return place(jax.lax.scan(step, _identity(patterns), (patterns, gradients))[0], vision.config)
 
 
 @jax.jit
@@ -84,7 +88,7 @@ def mask_clip(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     last = jax.tree.map(lambda weights: weights[-1], vision.blocks)
     values = blocks.project_out(last, blocks.project_in(last, x, config.eps, compute)[2], compute)
     own = jax.vmap(vision.readout().embed)(values.astype(jnp.float32))
-    return to_grid(jnp.einsum("bte,be->bt", _unit(own), _unit(directions), precision="highest"), config.grid)
+    return TokenGrid.of(config).to_grid(jnp.einsum("bte,be->bt", _unit(own), _unit(directions), precision="highest"))
 
 
 BASELINES: dict[str, Callable[[Any, Images, Directions], Heatmaps]] = {
@@ -106,7 +110,7 @@ def watch(
       nudges: added to the patterns after the softmax; what the gradient is taken by.
     """
     x, patterns = _through(vision, vision.blocks, tokens_in(vision, images), nudges)
-    return vision.readout().embed(pool(x.astype(jnp.float32), vision.config)), patterns
+    return vision.readout().embed(pool_of(vision.config).vector(x)), patterns
 
 
 @jax.jit
@@ -126,29 +130,21 @@ def watch_gradients(
     return patterns, gradients
 
 
-def pool(x: Float[Array, "batch token *rest"], config: VisionConfig) -> Float[Array, "batch *rest"]:
-    """What the final LayerNorm reads: the class token's part, or the mean over patches."""
-    return x[:, 0] if config.pool == "class" else x[:, 1:].mean(1)
-
-
-def _through(vision: Any, layers: blocks.Blocks, x: Array, nudges: Array | None = None) -> tuple[Array, Array]:
+def _through(vision: Any, layers: Blocks, x: Array, nudges: Array | None = None) -> tuple[Array, Array]:
     """The residual stream after some layers, and their patterns."""
     config, compute = vision.config, vision.compute
 
-    def step(x, layer):
-        block, nudge = layer
-        q, k, v = blocks.project_in(block, x, config.eps, compute)
-        pattern = ops.pattern(q, k, None, compute.precision)
-        pattern = pattern if nudge is None else pattern + nudge
-        mixed = jnp.einsum("bhqt,bhtc->bhqc", pattern.astype(v.dtype), v, precision=compute.precision)
-        x = x + blocks.project_out(block, mixed, compute)
-        return x + blocks.mlp(block, x, config.activation, config.eps, compute), pattern
+    def keep(carry: None, taps: Taps, block: Blocks, nudge: Array | None) -> tuple[None, Array]:
+        pattern = ops.pattern(taps.q, taps.k, None, compute.precision)
+        return carry, pattern if nudge is None else pattern + nudge
 
-    return jax.lax.scan(step, x, (layers, nudges))
+    x, _, patterns = stream(layers, x, config, compute, keep, changes=Changes(nudges=nudges), beside=nudges)
+    return x, patterns
 
 
-def _place(matrix: Float[Array, "batch query token"], config: VisionConfig) -> Heatmaps:
-    return to_grid(pool(matrix, config), config.grid)
+def place(matrix: Float[Array, "batch query token"], config: VisionConfig) -> Heatmaps:
+    """Where the pooled token looks: its row of a matrix of tokens by tokens, on the patches' grid."""
+    return TokenGrid.of(config).to_grid(pool_of(config).vector(matrix))
 
 
 def _product(a: Array, b: Array) -> Float[Array, "batch query token"]:

@@ -105,15 +105,14 @@ def project_out(
 
 def mlp(
     block: Blocks, x: Float[Array, "batch token width"], activation: Activation, eps: float, compute: Compute
-) -> Float[Array, "batch token width"]:
-    """What the MLP adds to the residual stream."""
+) -> tuple[Float[Array, "batch token neuron"], Float[Array, "batch token width"]]:
+    """The MLP's neurons after the activation, and what they add to the residual stream."""
     y = ops.layer_norm(x, block.ln_2.scale[...], block.ln_2.bias[...], eps).astype(compute.dtype)
     into, out = cast((block.mlp_in, block.mlp_out), compute)
     hidden = jnp.einsum("btw,wm->btm", y, into.kernel[...], precision=compute.precision) + into.bias[...]
     hidden = ops.activate(hidden, activation)
-    return scale(
-        jnp.einsum("btm,mw->btw", hidden, out.kernel[...], precision=compute.precision) + out.bias[...], block.ls_2
-    )
+    added = jnp.einsum("btm,mw->btw", hidden, out.kernel[...], precision=compute.precision) + out.bias[...]
+    return hidden, scale(added, block.ls_2)
 
 
 def scale(x: Float[Array, "batch token width"], gamma: nnx.Param | None) -> Float[Array, "batch token width"]:
@@ -127,12 +126,21 @@ def attend(
     mask: Bool[Array, "#batch #query token"] | None,
     compute: Compute,
 ) -> Float[Array, "batch head query head_dim"]:
-    """Values mixed by the pattern, for every query."""
+    """Values mixed by the pattern, for every query; the pattern itself need not become an array."""
     if mask is None and fused.applies(compute, q.shape[-1]):
-        return fused.attend(q, k, v, partial(_mix, mask=None, compute=compute))
-    return _mix(q, k, v, mask, compute)
+        return fused.attend(q, k, v, partial(mix, mask=None, compute=compute))
+    return mix(q, k, v, mask, compute)
 
 
-def _mix(q: Array, k: Array, v: Array, mask: Array | None, compute: Compute) -> Array:
-    weights = ops.pattern(q, k, mask, compute.precision).astype(v.dtype)
-    return jnp.einsum("bhqt,bhtc->bhqc", weights, v, precision=compute.precision)
+def mix(
+    q: Float[Array, "batch head query head_dim"],
+    k: Float[Array, "batch head token head_dim"],
+    v: Float[Array, "batch head token head_dim"],
+    mask: Bool[Array, "#batch #query token"] | None,
+    compute: Compute,
+    nudge: Float[Array, "batch head query token"] | None = None,
+) -> Float[Array, "batch head query head_dim"]:
+    """The same by the pattern as an array, to which a `nudge` is added after the softmax."""
+    pattern = ops.pattern(q, k, mask, compute.precision)
+    pattern = pattern if nudge is None else pattern + nudge
+    return jnp.einsum("bhqt,bhtc->bhqc", pattern.astype(v.dtype), v, precision=compute.precision)

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.config import VisionConfig
-from jaxclip.heads import HeadState
+from jaxclip.heads import HeadState, unit_size
 from jaxclip.moments import Moments
 from jaxclip.shown import by_shapes
 
@@ -37,7 +37,7 @@ class Collected:
         """Moments of no images."""
         layers, embed = (config.n_layers,), config.embed_dim
         shapes = {
-            "heads": (*layers, config.n_heads, config.head_dim + 3), "mlp": (*layers, embed), "init": (embed,),
+            "heads": (*layers, config.n_heads, unit_size(config.head_dim)), "mlp": (*layers, embed), "init": (embed,),
             "class_attn": (*layers, embed), "embedding": (embed,),
         }  # fmt: skip
         return cls(**{name: _zeros((*stack, *shape)) for name, shape in shapes.items()})

@@ -89,8 +89,13 @@ class VisionConfig:
         return self.image_size[0] // self.patch_size[0], self.image_size[1] // self.patch_size[1]
 
     @property
+    def n_prefix(self) -> int:
+        """Tokens before the patches: the class token."""
+        return 1
+
+    @property
     def n_tokens(self) -> int:
-        return 1 + self.grid[0] * self.grid[1]
+        return self.n_prefix + self.grid[0] * self.grid[1]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import jax
@@ -14,7 +15,9 @@ from jaxclip.clip import Clip
 from jaxclip.contributions import Contributions
 from jaxclip.nonfinite import check_images
 from jaxclip.own_terms import on_own_terms
+from jaxclip.pooling import CLASS_TOKEN
 from jaxclip.shown import by_shapes
+from jaxclip.token_grid import TokenGrid
 from jaxclip.zeroshot import contrast, text_embeddings
 
 
@@ -39,7 +42,7 @@ class Effects:
 
     def map(self) -> Float[np.ndarray, "text row column"]:
         """Patches where they lie in the image."""
-        return self.tokens[1:].T.reshape(-1, *self.grid)
+        return TokenGrid(len(self.tokens) - prod(self.grid), self.grid).to_grid(self.tokens.T)
 
     def strongest(self, text: int, n: int = 5) -> list[tuple[int, int, float]]:
         """(layer, head, effect) of the heads with the largest effect on a text, either sign, largest first."""
@@ -72,7 +75,7 @@ class Effects:
                     {"layer": layer, "head": head, "effect": effect} for layer, head, effect in self.strongest(i)
                 ],
                 "map": self.map()[i].tolist(),
-                "class_token": float(self.tokens[0, i]),
+                "class_token": float(self.tokens[CLASS_TOKEN, i]),
             }
             for i, text in enumerate(texts)
         }

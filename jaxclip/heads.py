@@ -22,6 +22,14 @@ from jaxclip.contributions import Constants, Contributions, Readout, Terms, asse
 from jaxclip.shown import by_shapes
 from jaxclip.vision import VisionTransformer, forward
 
+N_CONSTANTS = 3
+"""Numbers of u behind the head's own vector: 1 / sigma, mu / sigma and 1."""
+
+
+def unit_size(head_dim: int) -> int:
+    """How many numbers hold what one head adds to one image's embedding."""
+    return head_dim + N_CONSTANTS
+
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ def head_matrices(vision: Any, constants: Constants = "spread") -> Float[Array, 
     n_layers, n_heads = kernel.shape[:2]
     own = jnp.einsum("lhcw,we->lhce", kernel, readout.linear(constants), precision="highest")
     if constants == "separate":
-        return jnp.pad(own, ((0, 0), (0, 0), (0, 3), (0, 0)))
+        return jnp.pad(own, ((0, 0), (0, 0), (0, N_CONSTANTS), (0, 0)))
     n_shares = (2 * n_layers + 1) * n_heads
     weights = jnp.stack([-readout.scale, readout.bias]) / n_shares
     shares = jnp.einsum("iw,we->ie", weights, readout.projection, precision="highest")
@@ -104,4 +112,4 @@ def _head_state(vision: Any, images: Array) -> HeadState:
 def _coordinates(vectors: Array, mean: Array, sigma: Array, share: float = 1.0) -> Array:
     own = vectors.swapaxes(0, 1) / sigma[:, :, None, None]
     rest = share * jnp.concatenate([1 / sigma, mean / sigma, jnp.ones_like(sigma)], axis=-1)
-    return jnp.concatenate([own, jnp.broadcast_to(rest[:, None, None], (*own.shape[:3], 3))], axis=-1)
+    return jnp.concatenate([own, jnp.broadcast_to(rest[:, None, None], (*own.shape[:3], N_CONSTANTS))], axis=-1)

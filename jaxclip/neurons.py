@@ -26,7 +26,9 @@ from jaxtyping import Array, Float, Int
 from jaxclip import blocks, ops
 from jaxclip.axes import AnyArray
 from jaxclip.moments import Moments
-from jaxclip.vision import _pooling, tokens_in
+from jaxclip.pooling import pool_of
+from jaxclip.stream import Taps, run_block, stream
+from jaxclip.vision import tokens_in
 
 
 def neuron_coordinates(
@@ -136,28 +138,19 @@ def _part(tree: Any, which: Any) -> Any:
 @partial(jax.jit, static_argnames="layer")
 def _coordinates(vision: Any, images: Array, neurons: Array, layer: int) -> Array:
     config, compute = vision.config, vision.compute
-    pool, pool_pattern = _pooling(config.pool, None, config.n_tokens, compute.precision)
+    pool = pool_of(config, compute.precision)
 
-    def attention(x: Array, block: blocks.Blocks) -> tuple[Array, Array]:
-        q, k, v = blocks.project_in(block, x, config.eps, compute)
-        sigma = ops.moments(x, config.eps)[1][:, None, :, 0]
-        added = blocks.project_out(block, blocks.attend(q, k, v, None, compute), compute)
-        return x + added, pool_pattern(q, k, None) / sigma
+    def reads(carry: None, taps: Taps, block: blocks.Blocks, beside: None) -> tuple[None, Array]:
+        sigma = ops.moments(taps.x, config.eps)[1][:, None, :, 0]
+        return carry, pool.pattern(taps.q, taps.k, None) / sigma
 
-    def step(x: Array, block: blocks.Blocks) -> tuple[Array, Array]:
-        x, read = attention(x, block)
-        return x + blocks.mlp(block, x, config.activation, config.eps, compute), read
-
-    block = _part(vision.blocks, layer)
-    x, _ = jax.lax.scan(step, tokens_in(vision, images), _part(vision.blocks, slice(layer)))
-    x, _ = attention(x, block)
-    y = ops.layer_norm(x, block.ln_2.scale[...], block.ln_2.bias[...], config.eps).astype(compute.dtype)
-    into, bias = blocks.cast((block.mlp_in.kernel[:, neurons], block.mlp_in.bias[neurons]), compute)
-    hidden = ops.activate(jnp.einsum("btw,wn->btn", y, into, precision=compute.precision) + bias, config.activation)
-    x = x + blocks.mlp(block, x, config.activation, config.eps, compute)
-    x, reads = jax.lax.scan(step, x, _part(vision.blocks, slice(layer + 1, None)))
-    sigma = ops.moments(pool(x), config.eps)[1]
-    moved = jnp.einsum("btn,lbht->bnlh", hidden.astype(jnp.float32), reads, precision=compute.precision)
+    x, _, _ = stream(_part(vision.blocks, slice(layer)), tokens_in(vision, images), config, compute)
+    taps = run_block(_part(vision.blocks, layer), x, config, compute)
+    later = _part(vision.blocks, slice(layer + 1, None))
+    x, _, patterns = stream(later, taps.leaving, config, compute, reads)
+    sigma = ops.moments(pool.vector(x), config.eps)[1]
+    hidden = taps.hidden[..., neurons].astype(jnp.float32)
+    moved = jnp.einsum("btn,lbht->bnlh", hidden, patterns, precision=compute.precision)
     return moved / sigma[:, :, None, None]
 
 

@@ -10,11 +10,13 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxclip import blocks, text
+from jaxclip import text
 from jaxclip.axes import AnyArray
+from jaxclip.blocks import Blocks
 from jaxclip.contributions import Terms
 from jaxclip.params import flatten
 from jaxclip.precision import finite
+from jaxclip.stream import Taps, stream
 from jaxclip.text import TextTransformer
 from jaxclip.vision import VisionTransformer, forward
 
@@ -103,19 +105,15 @@ def _explained(tower: VisionTransformer | TextTransformer, places: Sequence[str 
 def _text_places(tower: TextTransformer, tokens: Array) -> tuple[Bool[Array, "..."], ...]:
     """Whether tokens, each layer's attention and MLP, and the embedding hold any number that is not finite."""
     config, compute = tower.config, tower.compute
-    mask = text.visible(config, tokens)
 
     def bad(x: Array) -> Array:
         return ~jnp.isfinite(x).all(tuple(range(1, x.ndim)))
 
-    def step(x: Array, block: blocks.Blocks) -> tuple[Array, tuple[Array, Array]]:
-        q, k, v = blocks.project_in(block, x, config.eps, compute)
-        mixed = x + blocks.project_out(block, blocks.attend(q, k, v, mask, compute), compute)
-        after = mixed + blocks.mlp(block, mixed, config.activation, config.eps, compute)
-        return after, (bad(mixed), bad(after))
+    def keep(carry: None, taps: Taps, block: Blocks, beside: None) -> tuple[None, tuple[Array, Array]]:
+        return carry, (bad(taps.middle), bad(taps.leaving))
 
     x = text.tokens_in(tower, tokens)
-    _, (attn, mlp) = jax.lax.scan(step, x, tower.blocks)
+    _, _, (attn, mlp) = stream(tower.blocks, x, config, compute, keep, visible=text.visible(config, tokens))
     return bad(x), attn, mlp, bad(tower(tokens))
 
 

@@ -25,8 +25,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxclip import blocks, ops
-from jaxclip.baselines import Directions, Heatmaps, Images, pool, watch_gradients
-from jaxclip.segmentation import to_grid
+from jaxclip.baselines import Directions, Heatmaps, Images, place, watch_gradients
+from jaxclip.pooling import pool_of
+from jaxclip.stream import run_block, stream
+from jaxclip.token_grid import TokenGrid
 from jaxclip.vision import tokens_in
 
 TINY = 1e-9
@@ -49,9 +51,9 @@ def lrp(vision: Any, images: Images, directions: Directions) -> Heatmaps:
         precision=compute.precision,
     )
     # What a token is given falls to its patch and to its position.
-    placed = jnp.pad(patches, ((0, 0), (1, 0), (0, 0)))
+    placed = jnp.pad(patches, ((0, 0), (config.n_prefix, 0), (0, 0)))
     kept, _ = _split(jnp.add, relevance, placed, jnp.broadcast_to(vision.positional_embedding[...], placed.shape))
-    return to_grid(kept.sum(-1), config.grid)
+    return TokenGrid.of(config).to_grid(kept.sum(-1))
 
 
 @jax.jit
@@ -61,7 +63,7 @@ def partial_lrp(vision: Any, images: Images, directions: Directions) -> Heatmaps
     Source: Voita et al., arXiv:1905.09418, section 4.
     """
     _, patterns = propagate(vision, images, directions, "lrp")
-    return to_grid(pool(jnp.maximum(patterns[-1], 0).mean(1), vision.config), vision.config.grid)
+    return place(jnp.maximum(patterns[-1], 0).mean(1), vision.config)
 
 
 @jax.jit
@@ -81,7 +83,7 @@ def transformer_attribution(vision: Any, images: Images, directions: Directions)
     n = vision.config.n_tokens
     start = jnp.broadcast_to(jnp.eye(n), (len(images), n, n))
     matrix = jax.lax.scan(step, start, (relevances, gradients))[0]
-    return to_grid(pool(matrix, vision.config), vision.config.grid)
+    return place(matrix, vision.config)
 
 
 RELEVANCE: dict[str, Callable[[Any, Images, Directions], Heatmaps]] = {
@@ -105,10 +107,10 @@ def propagate(
     """
     config, compute = vision.config, vision.compute
 
-    def forward(x, block):
-        return _forward(block, x, config, compute)[-1], x
+    def keep(carry, taps, block, beside):
+        return carry, taps.x
 
-    last, entering = jax.lax.scan(forward, tokens_in(vision, images), vision.blocks)
+    last, _, entering = stream(vision.blocks, tokens_in(vision, images), config, compute, keep)
 
     def back(relevance, layer):
         block, x = layer
@@ -118,36 +120,25 @@ def propagate(
     weights = jnp.einsum("we,be->bw", readout.projection, directions, precision="highest")
 
     # LayerNorm passes relevance on, so what z gets is what its normalised self gets.
-    z = pool(last.astype(jnp.float32), config)
+    pool = pool_of(config)
+    z = pool.vector(last)
     normalised = ops.layer_norm(z, readout.scale, readout.bias, config.eps)
     score = _weighted("bw,bw->b", normalised, weights, jnp.ones(len(z)), rules)
-    start = _split(lambda tokens: pool(tokens, config), score, last.astype(jnp.float32))[0]
+    start = _split(pool.vector, score, last.astype(jnp.float32))[0]
     return jax.lax.scan(back, start, (vision.blocks, entering), reverse=True)
-
-
-def _forward(block: blocks.Blocks, x: Array, config: Any, compute: Any) -> tuple[Array, ...]:
-    """Everything a block computes: queries, keys, values, pattern, mixed values, what each half adds, the stream."""
-    q, k, v = blocks.project_in(block, x, config.eps, compute)
-    pattern = ops.pattern(q, k, None, compute.precision)
-    mixed = _mix(pattern.astype(v.dtype), v)
-    attended = blocks.project_out(block, mixed, compute)
-    middle = x + attended
-    added = blocks.mlp(block, middle, config.activation, config.eps, compute)
-    return q, k, v, pattern, mixed, attended, middle, added, middle + added
 
 
 def _back(
     block: blocks.Blocks, x: Array, relevance: Array, config: Any, compute: Any, rules: Rules
 ) -> tuple[Array, Array]:
     """Relevance of what leaves a block -> of what enters it, and of its pattern."""
-    values = (value.astype(jnp.float32) for value in _forward(block, x, config, compute))
-    q, k, v, pattern, mixed, attended, middle, added, _ = values
-    block, x = jax.tree.map(lambda w: w.astype(jnp.float32), (block, x))
+    taps = run_block(block, x, config, compute)
+    pattern = ops.pattern(taps.q, taps.k, None, compute.precision)
+    block, taps = jax.tree.map(lambda w: w.astype(jnp.float32), (block, taps))
+    x, q, k, v, mixed, attended, middle, hidden, added, _ = taps
     scales = [1.0 if gamma is None else gamma[...] for gamma in (block.ls_1, block.ls_2)]
 
     y = ops.layer_norm(middle, block.ln_2.scale[...], block.ln_2.bias[...], config.eps)
-    hidden = jnp.einsum("btw,wm->btm", y, block.mlp_in.kernel[...], precision="highest") + block.mlp_in.bias[...]
-    hidden = ops.activate(hidden, config.activation)
     stays, given = _residual(middle, added, relevance, rules)
     given = _weighted("btm,mw->btw", hidden, block.mlp_out.kernel[...] * scales[1], given, rules)
     stays = stays + _weighted("btw,wm->btm", y, block.mlp_in.kernel[...], given, rules)

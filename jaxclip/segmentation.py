@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 from jaxclip.axes import AnyArray
 from jaxclip.shown import by_shapes
 from jaxclip.spatial import text_maps
+from jaxclip.token_grid import TokenGrid
 from jaxclip.zeroshot import contrast
 
 
@@ -65,7 +66,7 @@ def heatmaps(
     if given.shape != (len(images),) or not known:
         raise ValueError(f"given must hold one class, 0 to {len(classes) - 1}, for each of the {len(images)} images.")
     own = jnp.take_along_axis(maps, given[:, None, None], axis=-1)[..., 0]
-    return to_grid(own - maps.mean(-1), vision.config.grid), given
+    return TokenGrid.of(vision.config).to_grid(own - maps.mean(-1)), given
 
 
 def segment(
@@ -125,7 +126,7 @@ def label_pixels(
     if present is not None and present.shape != (len(images), n):
         raise ValueError(f"present must be [{len(images)}, {n}] [batch, class]; got {list(present.shape)}.")
     _, maps = text_maps(vision, images, contrast(texts), heads=heads)
-    maps = to_grid(maps.swapaxes(1, 2), vision.config.grid)
+    maps = TokenGrid.of(vision.config).to_grid(maps.swapaxes(1, 2))
     pixels = to_pixels(maps, images.shape[1:3], vision.config.patch_size)
     return decide(pixels, n, None if present is None else jnp.asarray(present, bool))
 
@@ -158,20 +159,6 @@ def unit_range(heat: Float[Array, "*batch row column"]) -> Float[Array, "*batch 
     scaled = (heat - low) / jnp.where(high > low, high - low, 1)
     # Compilers multiply by the reciprocal, which leaves the top a bit above or below 1.
     return jnp.where(high > low, jnp.where(heat == high, 1, jnp.minimum(scaled, 1)), 0)
-
-
-def to_grid(tokens: Float[Array, "*batch token"], grid: tuple[int, int]) -> Float[Array, "*batch row column"]:
-    """Patches where they lie; the class token is left out.
-
-    Raises:
-      ValueError: another number of tokens than the grid has patches, and the class token.
-    """
-    if tokens.shape[-1] != 1 + grid[0] * grid[1]:
-        raise ValueError(
-            f"a grid of {grid[0]} x {grid[1]} patches and the class token make {1 + grid[0] * grid[1]} tokens; got "
-            f"{tokens.shape[-1]}. Maps and grid must come from one model at one image size."
-        )
-    return tokens[..., 1:].reshape(*tokens.shape[:-1], *grid)
 
 
 @partial(jax.jit, static_argnames=("size", "patch"))

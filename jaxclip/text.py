@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxclip import blocks, ops
+from jaxclip import ops
 from jaxclip.axes import AnyArray, as_array
 from jaxclip.blocks import Affine, Blocks, Norm, weight
 from jaxclip.config import Compute, TextConfig
 from jaxclip.own_terms import on_own_terms
+from jaxclip.stream import stream
 
 TOKENS = "clip.tokenize makes them from strings; clip.encode_text takes strings too."
 
@@ -53,14 +54,7 @@ class TextTransformer(nnx.Module):
 @jax.jit
 def _embed(text: TextTransformer, tokens: Array) -> Array:
     config, compute = text.config, text.compute
-    mask = visible(config, tokens)
-
-    def step(x, block):
-        q, k, v = blocks.project_in(block, x, config.eps, compute)
-        x = x + blocks.project_out(block, blocks.attend(q, k, v, mask, compute), compute)
-        return x + blocks.mlp(block, x, config.activation, config.eps, compute), None
-
-    x, _ = jax.lax.scan(step, tokens_in(text, tokens), text.blocks)
+    x, _, _ = stream(text.blocks, tokens_in(text, tokens), config, compute, visible=visible(config, tokens))
     pooled = x[jnp.arange(len(x)), _position(config, tokens)]
     pooled = ops.layer_norm(pooled, text.ln_final.scale[...], text.ln_final.bias[...], config.eps)
     if text.projection is None:

@@ -26,6 +26,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxclip.axes import AnyArray, as_array
+from jaxclip.heads import N_CONSTANTS, unit_size
 from jaxclip.moments import Moments
 from jaxclip.own_terms import on_own_terms
 from jaxclip.precision import finite, in_double
@@ -176,7 +177,7 @@ def sizes(moments: Moments, steps: int, rank: int | None = None) -> tuple[int, i
             f"Map over it: jax.vmap(textspan, in_axes=(0, None))."
         )
     if moments.basis is not None:
-        return head_sizes(units - 3, embed, steps, rank)
+        return head_sizes(units - N_CONSTANTS, embed, steps, rank)
     return _sizes(min(units, embed), min(units, embed), embed, steps, rank)
 
 
@@ -186,7 +187,7 @@ def head_sizes(head_dim: int, embed_dim: int, steps: int, rank: int | None = Non
     Raises:
       ValueError: out of range.
     """
-    return _sizes(min(max(head_dim, 1), embed_dim), min(head_dim + 3, embed_dim), embed_dim, steps, rank)
+    return _sizes(min(max(head_dim, 1), embed_dim), min(unit_size(head_dim), embed_dim), embed_dim, steps, rank)
 
 
 def _sizes(default: int, most: int, embed: int, steps: int, rank: int | None) -> tuple[int, int]:

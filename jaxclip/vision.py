@@ -9,12 +9,14 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from jaxclip import blocks, ops
+from jaxclip import ops
 from jaxclip.axes import AnyArray, as_array
 from jaxclip.blocks import Blocks, Norm, weight
 from jaxclip.config import Compute, VisionConfig
 from jaxclip.contributions import Constants, Contributions, Detail, Readout, Terms, assemble
 from jaxclip.own_terms import on_own_terms
+from jaxclip.pooling import CLASS_TOKEN, pool_of
+from jaxclip.stream import Changes, stream
 
 
 class Masks(NamedTuple):
@@ -162,11 +164,59 @@ def tokens_in(vision: VisionTransformer, images: AnyArray) -> Float[Array, "batc
     patches = ops.patchify(jnp.asarray(images).astype(compute.dtype), config.patch_size)
     kernel = vision.patch_embedding[...].astype(compute.dtype)
     patches = jnp.einsum("btp,pw->btw", patches, kernel, precision=compute.precision)
-    first = jnp.broadcast_to(vision.class_embedding[...].astype(compute.dtype), (len(images), 1, config.width))
+    first = vision.class_embedding[...].astype(compute.dtype)
+    first = jnp.broadcast_to(first, (len(images), config.n_prefix, config.width))
     x = jnp.concatenate([first, patches], axis=1) + vision.positional_embedding[...].astype(compute.dtype)
     if vision.ln_pre is None:
         return x
     return ops.layer_norm(x, vision.ln_pre.scale[...], vision.ln_pre.bias[...], config.eps).astype(compute.dtype)
+
+
+class _Attention(NamedTuple):
+    """What one layer's attention adds to z: pattern times values, and their sums over tokens, before W_O.
+
+    `g` and `weights` are `forward`'s `g` and its `chosen` of this layer.
+    """
+
+    pattern: Float[Array, "batch head token"]
+    v: Float[Array, "batch head token head_dim"]
+    vectors: Float[Array, "batch head head_dim"]
+    kernel: Float[Array, "head head_dim width"]
+    g: Float[Array, "width embed"] | None
+    weights: Float[Array, "head"] | None
+
+    def by_token(self) -> Float[Array, "batch head token head_dim"]:
+        return self.pattern[..., None] * self.v
+
+
+def _keep_nothing(total: Array | None, layer: _Attention) -> tuple[Array | None, None]:
+    return total, None
+
+
+def _keep_layer(total: Array | None, layer: _Attention) -> tuple[Array | None, Array]:
+    return total, layer.vectors
+
+
+def _keep_head(total: Array | None, layer: _Attention) -> tuple[Array | None, tuple[Array, Array]]:
+    """Keep the class token's part of each head as well, which it takes from itself."""
+    return total, (layer.vectors, layer.pattern[:, :, CLASS_TOKEN, None] * layer.v[:, :, CLASS_TOKEN])
+
+
+def _keep_full(total: Array | None, layer: _Attention) -> tuple[Array | None, Array]:
+    return total, layer.by_token()
+
+
+def _keep_token(total: Array | None, layer: _Attention) -> tuple[Array, None]:
+    """Sum over heads and layers at once, in the residual stream or, with g, in the joint space."""
+    kept = layer.by_token()
+    kept = kept if layer.weights is None else kept * layer.weights[:, None, None]
+    spec, operands = ("bhtc,hcw->btw", ()) if layer.g is None else ("bhtc,hcw,we->bte", (layer.g,))
+    return total + jnp.einsum(spec, kept, layer.kernel, *operands, precision="highest"), None
+
+
+_KEEP = {
+    None: _keep_nothing, "layer": _keep_layer, "head": _keep_head, "full": _keep_full, "token": _keep_token
+}  # fmt: skip
 
 
 def forward(
@@ -177,8 +227,10 @@ def forward(
     g: Float[Array, "width embed"] | None = None,
     chosen: Float[Array, "layer head"] | None = None,
 ) -> Terms:
-    """One pass over the blocks. Beside the residual stream x of all tokens it carries z, what the final LayerNorm will
-    read, in float32; z is the sum of the terms by construction, whatever dtype x is in.
+    """Run the blocks once, and keep the terms of z, which the final LayerNorm will read.
+
+    Beside the residual stream of all tokens the pass carries z in float32: the sum of the terms by construction,
+    whatever dtype the stream is in.
 
     Args:
       detail: which attention terms to keep, none by default.
@@ -187,70 +239,31 @@ def forward(
       chosen: weighs the heads in what "token" sums, all of them by default; the pass itself is left as it is.
     """
     config, compute = vision.config, vision.compute
-    pool, pool_pattern = _pooling(config.pool, masks.tokens, config.n_tokens, compute.precision)
+    pool = pool_of(config, compute.precision, masks.tokens)
     visible = None if masks.tokens is None else jnp.asarray(masks.tokens)[:, None, :]
-    layers = vision.blocks
-    # Mean pooling reads the pattern of every row, which is then at hand to mix with.
-    mixing = compute if config.pool == "class" else replace(compute, attention="plain")
-    kernels, biases = layers.output()
 
-    def step(carry, layer):
-        x, z, total = carry
-        block, kernel, bias, heads, alive, weights = layer
-        q, k, v = blocks.project_in(block, x, config.eps, compute)
-        mixed = blocks.attend(q, k, v, visible, mixing)
-        pattern = pool_pattern(q, k, visible)
-        if heads is not None:
-            mixed = mixed * heads[:, None, None].astype(mixed.dtype)
-            pattern = pattern * heads[:, None]
-        x = x + blocks.project_out(block, mixed, compute)
+    def keep(carry, taps, block, beside):
+        z, total = carry
+        kernel, bias, heads, weights = beside
+        pattern = pool.pattern(taps.q, taps.k, visible)
+        pattern = pattern if heads is None else pattern * heads[:, None]
         # Here and below true float32, so that z is the sum of the terms however the towers calculate.
-        vectors = jnp.einsum("bht,bhtc->bhc", pattern, v.astype(jnp.float32), precision="highest")
+        v = taps.v.astype(jnp.float32)
+        vectors = jnp.einsum("bht,bhtc->bhc", pattern, v, precision="highest")
         z = z + jnp.einsum("bhc,hcw->bw", vectors, kernel, precision="highest") + bias
-        added = blocks.mlp(block, x, config.activation, config.eps, compute)
-        if alive is not None:
-            added = added * alive.astype(added.dtype)
-        mlp = pool(added)
-        kept = vectors if detail in ("head", "layer") else None
-        first = pattern[:, :, :1] * v[:, :, 0].astype(jnp.float32) if detail == "head" else None
-        if detail in ("full", "token"):
-            kept = pattern[..., None] * v.astype(jnp.float32)
-        if detail == "token":
-            kept = kept if weights is None else kept * weights[:, None, None]
-            spec, operands = ("bhtc,hcw->btw", ()) if g is None else ("bhtc,hcw,we->bte", (g,))
-            total = total + jnp.einsum(spec, kept, kernel, *operands, precision="highest")
-            kept = None
-        return (x + added, z + mlp, total), (kept, None if detail is None else mlp, first)
+        mlp = pool.vector(taps.added)
+        total, kept = _KEEP[detail](total, _Attention(pattern, v, vectors, kernel, g, weights))
+        return (z + mlp, total), (kept, None if detail is None else mlp)
 
     x = tokens_in(vision, images)
-    init = pool(x)
+    init = pool.vector(x)
     total = jnp.zeros((*x.shape[:2], config.width if g is None else g.shape[-1])) if detail == "token" else None
-    (_, z, total), (kept, mlp, first) = jax.lax.scan(
-        step, (x, init, total), (layers, kernels, biases, masks.heads, masks.mlps, chosen)
-    )
-    return Terms(z=z, init=init, attn=total if detail == "token" else kept, mlp=mlp, first=first)
-
-
-def _pooling(kind: str, visible: Bool[AnyArray, "#batch token"] | None, n_tokens: int, precision: str):
-    """How z is read off the tokens, and which pattern that makes: the class token's row, or the mean over patches'."""
-    if kind == "class":
-
-        def first(x):
-            return x[:, 0].astype(jnp.float32)
-
-        def first_row(q, k, mask):
-            return ops.pattern(q[:, :, :1], k, mask, precision)[:, :, 0]
-
-        return first, first_row
-
-    share = jnp.ones((1, n_tokens)) if visible is None else jnp.asarray(visible).astype(jnp.float32)
-    share = share.at[:, 0].set(0)
-    share = share / share.sum(-1, keepdims=True)
-
-    def pool(x):
-        return (x.astype(jnp.float32) * share[:, :, None]).sum(1)
-
-    def pattern(q, k, mask):
-        return (ops.pattern(q, k, mask, precision) * share[:, None, :, None]).sum(2)
-
-    return pool, pattern
+    _, (z, total), (kept, mlp) = stream(
+        vision.blocks, x, config,
+        # Pooled patches need the pattern of every row, which is then at hand to mix with.
+        compute if pool.weights is None else replace(compute, attention="plain"),
+        keep, (init, total), visible=visible, changes=Changes(masks.heads, masks.mlps),
+        beside=(*vision.blocks.output(), masks.heads, chosen),
+    )  # fmt: skip
+    attn, first = kept if detail == "head" else (total if detail == "token" else kept, None)
+    return Terms(z=z, init=init, attn=attn, mlp=mlp, first=first)

@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxclip.axes import AnyArray
-from jaxclip.segmentation import Segmentation, decide, to_grid, to_pixels
+from jaxclip.segmentation import Segmentation, decide, to_pixels
 from jaxclip.spatial import text_maps
+from jaxclip.token_grid import TokenGrid
 from jaxclip.zeroshot import contrast
 
 
@@ -60,7 +61,7 @@ def window_maps(
         # The last batch is filled up, so that one program serves all.
         filled = some + some[-1:] * (min(batch, len(places)) - len(some))
         _, maps = text_maps(vision, np.stack([image[place] for place in filled]), texts, heads=heads)
-        maps = to_pixels(to_grid(maps.swapaxes(1, 2), vision.config.grid), window, vision.config.patch_size)
+        maps = to_pixels(TokenGrid.of(vision.config).to_grid(maps.swapaxes(1, 2)), window, vision.config.patch_size)
         for place, values in zip(some, np.asarray(maps), strict=False):
             total[:, *place] += values
             count[place] += 1

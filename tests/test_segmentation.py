@@ -10,6 +10,7 @@ import jaxclip
 from jaxclip import segmentation
 from jaxclip.config import VisionConfig
 from jaxclip.metrics import score_batch
+from jaxclip.token_grid import TokenGrid
 
 
 def classes(vision, n=4, seed=1):
@@ -192,8 +193,8 @@ def test_bad_input_says_what_to_do(unchecked):
         segmentation.segment(vision, images, texts, given=np.array([0, 4]))
     with pytest.raises(ValueError, match=r"present must be \[2, 4\] \[batch, class\]; got \[4\]"):
         segmentation.label_pixels(vision, images, texts, present=np.ones(4, bool))
-    with pytest.raises(ValueError, match=r"a grid of 3 x 4 patches and the class token make 13 tokens; got 12"):
-        segmentation.to_grid(jnp.zeros((1, 12)), (3, 4))
+    with pytest.raises(ValueError, match=r"a grid of 3 x 4 patches with 1 before them makes 13 tokens; got 12"):
+        TokenGrid(1, (3, 4)).to_grid(jnp.zeros((1, 12)))
     with pytest.raises(ValueError, match=r"has 4 x 4 of them; the map has 3 x 4"):
         segmentation.to_pixels(jnp.zeros((1, 3, 4)), (16, 16), (4, 4))
     with pytest.raises(ValueError, match=r"smaller than one patch"):

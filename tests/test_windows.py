@@ -6,7 +6,8 @@ import towers
 from PIL import Image
 
 from jaxclip.data.mask_files import read_mask, save_mask
-from jaxclip.segmentation import label_pixels, to_grid, to_pixels
+from jaxclip.segmentation import label_pixels, to_pixels
+from jaxclip.token_grid import TokenGrid
 from jaxclip.windows import corners, label_windows, window_maps
 
 
@@ -29,7 +30,7 @@ def test_every_pixel_is_seen(size, window, stride):
 def test_one_window_is_the_image_itself():
     vision, image, texts = made()
     image = image[:48, :32]
-    maps = to_grid(vision.map(image[None], texts).swapaxes(1, 2), vision.config.grid)
+    maps = TokenGrid.of(vision.config).to_grid(vision.map(image[None], texts).swapaxes(1, 2))
     np.testing.assert_allclose(
         window_maps(vision, image, texts), to_pixels(maps, (48, 32), (16, 8))[0], rtol=1e-5, atol=1e-5
     )

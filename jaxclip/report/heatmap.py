@@ -18,6 +18,7 @@ from jaxclip.preprocess import crop_box, shown
 from jaxclip.report.overlays import Row, for_figure, overlay, overlay_figure, save_overlay_figure
 from jaxclip.shown import counted
 from jaxclip.spatial import chosen_heads, text_maps
+from jaxclip.token_grid import TokenGrid
 from jaxclip.zeroshot import contrast, text_embeddings
 
 MOST_PANELS = 400
@@ -76,7 +77,7 @@ def heatmap_picture(
         every = np.asarray(text_maps(clip.vision, inputs, directions, heads=chosen, each=True)[1])[0] / norm
         names += [f"layer {layer}, head {head}" for layer, head in places]
         values += [every[layer, head] for layer, head in places]
-    grids = [part[1:].T.reshape(-1, *config.grid) for part in values]
+    grids = [TokenGrid.of(config).to_grid(part.T) for part in values]
     # The sum is larger than its parts: it has a scale of its own, and heads share one, for they are to be compared.
     largest = [float(np.abs(grid).max()) for grid in grids]
     limits = [largest[0], *[max(largest[1:], default=0.0)] * (len(grids) - 1)]

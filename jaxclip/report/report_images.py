@@ -11,6 +11,7 @@ from jaxclip.report.report_pictures import Pictures, packed, shorts
 from jaxclip.report.report_terms import BATCH, Question, padded, states
 from jaxclip.runs import Run
 from jaxclip.spatial import text_maps
+from jaxclip.token_grid import TokenGrid
 
 MOST_TEXTS = 64
 """Of a page: all texts of all questions up to here, beyond it the nearest of each question."""
@@ -41,7 +42,7 @@ def image_pages(
     matrices = np.asarray(run.matrices)
     along, n = matrices @ directions.T, len(directions)
     asked = np.pad(directions, ((0, -n % CHUNK), (0, 0)))
-    pages, error = {}, 0.0
+    pages, error, tokens = {}, 0.0, TokenGrid.of(clip.config.vision)
     for start in range(0, len(rows), BATCH):
         some = list(rows[start : start + BATCH])
         images = pictures.inputs(padded(some))
@@ -49,7 +50,8 @@ def image_pages(
         terms = state.heads.transpose(1, 2, 0, 3)
         off = state.init + state.mlp.sum(1) + (terms @ matrices).sum((0, 1)) - state.embedding
         error = max(error, float((np.linalg.norm(off, axis=-1) / np.linalg.norm(state.embedding, axis=-1)).max()))
-        maps = np.asarray(text_maps(clip.vision, images, asked)[1])[:, 1:, :n] * state.scale[:, None, None]
+        maps = tokens.patches(np.asarray(text_maps(clip.vision, images, asked)[1]), 1)
+        maps = maps[:, :, :n] * state.scale[:, None, None]
         heads, scores = (terms @ along).transpose(2, 0, 1, 3), state.embedding @ directions.T
         mlp, init = state.mlp @ directions.T, state.init @ directions.T
         for i, row in enumerate(some):
@@ -97,6 +99,7 @@ def example_maps(
       (row, layer, head, text) -> a packed map.
     """
     found = {}
+    tokens = TokenGrid.of(clip.config.vision)
     for some in _batches(wanted):
         images = pictures.inputs(padded(some))
         scale = states(run, clip, images).scale
@@ -110,7 +113,7 @@ def example_maps(
             for i, row in enumerate(some):
                 for layer, head, text in wanted[row]:
                     if text in place:
-                        values = maps[i, layer, head, 1:, place[text]] * scale[i]
+                        values = tokens.patches(maps[i, layer, head, :, place[text]]) * scale[i]
                         found[row, layer, head, text] = packed(values)
         progress(len(some))
     return found

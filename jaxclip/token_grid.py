@@ -1,0 +1,43 @@
+"""Where the patches are among the tokens of an image."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxclip.config import VisionConfig
+
+
+@dataclass(frozen=True)
+class TokenGrid:
+    """The tokens of an image: a few that stand for no place (the class token), then the patches, row by row.
+
+    Attributes:
+      n_prefix: tokens before the patches.
+      grid: patches down and across.
+    """
+
+    n_prefix: int
+    grid: tuple[int, int]
+
+    @classmethod
+    def of(cls, config: VisionConfig) -> "TokenGrid":
+        """The tokens of a tower."""
+        return cls(config.n_prefix, config.grid)
+
+    def patches(self, tokens: Any, axis: int = -1) -> Any:
+        """Drop the tokens that stand for no place; `axis` is that of the tokens."""
+        return tokens[(slice(None),) * (axis % tokens.ndim) + (slice(self.n_prefix, None),)]
+
+    def to_grid(self, tokens: Any) -> Any:
+        """Values of tokens `[... token]` -> of patches, `[... row column]`.
+
+        Raises:
+          ValueError: another number of tokens than the grid has patches and there are before them.
+        """
+        down, across = self.grid
+        if tokens.shape[-1] != self.n_prefix + down * across:
+            raise ValueError(
+                f"a grid of {down} x {across} patches with {self.n_prefix} before them makes "
+                f"{self.n_prefix + down * across} tokens; got {tokens.shape[-1]}. Maps and grid must come from one "
+                f"model at one image size."
+            )
+        return self.patches(tokens).reshape(*tokens.shape[:-1], *self.grid)
