@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -211,3 +212,35 @@ def test_one_signal_asks_and_the_second_does_not(name):
         with pytest.raises(KeyboardInterrupt):
             signal.raise_signal(number)
     assert signal.getsignal(number) is before
+
+
+def edited(folder, name, line, other):
+    """A copy of the package with one line changed, and the environment that finds it first."""
+    root = Path(jaxclip.__file__).parent
+    unseen = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(root, folder / "jaxclip", ignore=unseen)
+    if not (folder / "jaxclip" / "convert").is_dir():  # a checkout has it beside the package
+        shutil.copytree(root.parent / "convert", folder / "jaxclip" / "convert", ignore=unseen)
+    path = folder / "jaxclip" / name
+    text = path.read_text()
+    assert text.count(line) == 1
+    path.write_text(text.replace(line, other))
+    return ["env", f"PYTHONPATH={folder}"]
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize(
+    ("name", "line", "other", "said"),
+    [
+        ("preprocess.py", '"bicubic": Image.Resampling.BICUBIC', '"bicubic": Image.Resampling.BOX', "code is"),
+        ("__init__.py", '__version__ = "', '__version__ = "9.', r"versions\.jaxclip is .* on host 0 and \"9"),
+    ],
+)
+def test_a_host_with_another_program_is_refused_on_both_before_anything_is_there(
+    start, tmp_path, name, line, other, said
+):
+    _, status, told = start(tmp_path / "run", 2, before={1: edited(tmp_path / "other", name, line, other)})
+    assert status == [1, 1]  # not 75: starting again would meet the same
+    assert any(re.search(said, text) for text in told), told
+    assert all("all hosts must run" in text or "host 0 stopped" in text or "host 1 stopped" in text for text in told)
+    assert not (tmp_path / "run" / "run.json").exists()
