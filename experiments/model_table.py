@@ -57,7 +57,7 @@ def table(newest: Path, released: Path) -> dict:
             url = entry["url"] or old_tags.get(name, {}).get(tag, {}).get("url")
             tags.setdefault(name, {})[tag] = {
                 "repository": entry["hf_hub"].rstrip("/"),
-                "activation": "quick_gelu" if entry.get("quick_gelu") else "gelu",
+                "activation": "quick_gelu" if entry.get("quick_gelu") or configs[name].get("quick_gelu") else "gelu",
                 "preprocess": style,
                 **({"url": url} if url else {}),
             }

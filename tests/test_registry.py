@@ -1,12 +1,14 @@
 """The table of models and tags is open_clip's own, and every native architecture maps without allocating it."""
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 
+from jaxclip.config import PreprocessConfig
 from jaxclip.convert import CheckpointError, registry, rules
-from jaxclip.convert.configs import openclip_towers
+from jaxclip.convert.configs import openclip_towers, pair
 from jaxclip.params import shapes
 
 NATIVE = registry.model_names()
@@ -44,7 +46,7 @@ def test_models_are_those_of_the_installed_open_clip(open_clip):
 
 
 def test_tags_are_those_of_the_installed_open_clip(open_clip):
-    """Repository, activation and preprocessing of every native tag, the -quickgelu twins included."""
+    """Every native tag and where its weights are, the -quickgelu twins included."""
     native = installed_configs(open_clip)
     theirs = {(model, tag) for model, tag in open_clip.list_pretrained() if model in native}
     ours = {(model, tag) for model in native for tag in registry.tags(model)}
@@ -52,12 +54,55 @@ def test_tags_are_those_of_the_installed_open_clip(open_clip):
     for model, tag in sorted(theirs):
         entry, said = registry.find_tag(model, tag), open_clip.get_pretrained_cfg(model, tag)
         assert entry.repository == said["hf_hub"].rstrip("/")
-        assert entry.activation == ("quick_gelu" if said.get("quick_gelu") else "gelu")
         assert (entry.url or "") == said["url"]
-        found = registry.named_preprocess(entry.preprocess, (8, 8))
-        assert found.mean == tuple(said["mean"])
-        assert found.std == tuple(said["std"])
-        assert (found.interpolation, found.resize_mode) == (said["interpolation"], said["resize_mode"])
+
+
+def built(open_clip, model, tag):
+    """What OpenCLIP makes of `model/tag`, one block deep and without weights, and whether it warns of the activation.
+
+    A text tower of transformers, which would be fetched, gives way to a small native one.
+    """
+    import torch
+
+    cfg = open_clip.get_model_config(model)
+    text = {"width": 64, "layers": 1, "heads": 1, "vocab_size": 8, "context_length": 4}
+    if "hf_model_name" not in cfg["text_cfg"]:
+        text = {**cfg["text_cfg"], "layers": 1}
+    with warnings.catch_warnings(record=True) as said, torch.device("meta"):
+        warnings.simplefilter("always")
+        found = open_clip.create_model(
+            model, tag, load_weights=False, device="meta", vision_cfg={**cfg["vision_cfg"], "layers": 1}, text_cfg=text
+        )
+    return found, any("QuickGELU mismatch" in str(warning.message) for warning in said)
+
+
+@pytest.mark.parametrize("name", sorted({tag.name for model in NATIVE for tag in registry.tags(model).values()}))
+def test_a_tag_is_what_open_clip_builds(open_clip, monkeypatch, name):
+    """Both towers' activation, and the whole preprocessing, read from the model that its factory makes of the tag.
+
+    Where the factory warns that a plain name is not what the weights were trained as, its twin is what it means.
+    """
+    model, _, tag = name.partition("/")
+    if model not in installed_configs(open_clip):
+        pytest.skip("newer than the installed open_clip")
+    monkeypatch.setattr("open_clip.factory.download_pretrained", lambda *_arguments, **_options: "unread.pt")
+    theirs, mismatch = built(open_clip, model, tag)
+    if mismatch and model + registry.TWIN in NATIVE:
+        theirs, mismatch = built(open_clip, model + registry.TWIN, tag)
+        assert not mismatch
+    activations = {"QuickGELU": "quick_gelu", "GELU": "gelu"}
+    entry = registry.find_tag(model, tag)
+    ours = openclip_towers(registry.model_cfg(model), entry.activation) if model not in COCA else None
+    for tower, own in ((theirs.visual, ours and ours.vision), (getattr(theirs, "text", theirs), ours and ours.text)):
+        assert activations[type(tower.transformer.resblocks[0].mlp.gelu).__name__] == entry.activation
+        assert own is None or own.activation == entry.activation
+    found = registry.named_preprocess(entry.preprocess, pair(theirs.visual.image_size))
+    said = dict(theirs.visual.preprocess_cfg)
+    assert said.pop("mode") == "RGB"
+    assert found == PreprocessConfig(
+        size=pair(said.pop("size")), mean=tuple(said.pop("mean")), std=tuple(said.pop("std")),
+        fill=said.pop("fill_color"), **said,
+    )  # fmt: skip
 
 
 def test_a_twin_is_its_plain_model_with_the_other_activation():
