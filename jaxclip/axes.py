@@ -57,8 +57,8 @@ def as_array(values: Any, name: str, hint: str) -> AnyArray:
         if any(isinstance(one, jax.Array) for one in values):
             return jnp.stack(values)
         values = np.stack([as_array(one, name, hint) for one in values])
-    if hasattr(values, "detach"):  # a tensor that gradients flow through, or on another device
-        values = values.detach().cpu().numpy()
+    if (detach := getattr(values, "detach", None)) is not None:  # gradients flow through it, or it is on another device
+        values = detach().cpu().numpy()
     try:
         found = np.asarray(values)
     except ValueError:  # rows of several lengths

@@ -73,8 +73,8 @@ def run_classes(
         labels = np.where(labels >= 0, places[labels], -1).astype(np.int32)
     if len(names) < 2:
         raise ValueError(
-            f"{kind} of {run.folder} has one class alone, {names[0]}, and every image would be right; pass a file of "
-            f"more classes as --classes (in Python classes=), with this name among them."
+            f"{kind} of {run.folder} has one class alone, {''.join(names)}, and every image would be right; pass a "
+            f"file of more classes as --classes (in Python classes=), with this name among them."
         )
     words = _words(run, names) if classes is None else names
     return Classes(kind, names, fill_templates(words, read_templates(templates)), labels, told)

@@ -89,9 +89,10 @@ class Clip:
         Raises:
           ValueError: as `tokenize`, or token ids that the tower does not take.
         """
-        some = texts[0] if isinstance(texts, list | tuple) and texts else texts
+        given: Any = texts
+        some = given[0] if isinstance(given, list | tuple) and given else given
         # An empty list is no texts, which `tokenize` says; other lists without strings are ids.
-        tokens = self.tokenize(texts) if isinstance(some, str | list | tuple) and not _ids(some) else texts
+        tokens = self.tokenize(given) if isinstance(some, str | list | tuple) and not _ids(some) else given
         return _normalized(self._text()(tokens), normalize)
 
     @on_own_terms

@@ -216,6 +216,7 @@ def _told(log: int) -> Iterator[None]:
     """An abort of the runtime says in one line why, and ends the process with `AGAIN`."""
 
     def aborted(number: int) -> None:
+        status, line = AGAIN, None
         for waited in range(HEARTBEAT + 15):
             status, line = _ended(os.pread(log, 2**20, 0).decode(errors="replace"))
             if line is not None and (status == AGAIN or waited > 5):

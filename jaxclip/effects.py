@@ -125,8 +125,9 @@ def direct_effects(
     """
     heads, tokens, total, unit = _effects(clip.vision, jnp.asarray(image), jnp.asarray(directions))
     check_images((heads, total), clip.vision, image[None], [name])
-    parts = (total, heads.init, heads.attn, heads.mlp, tokens, unit)
-    return Effects(*(np.asarray(part[0]) for part in parts), clip.config.vision.grid)
+    parts = (np.asarray(part[0]) for part in (total, heads.init, heads.attn, heads.mlp, tokens, unit))
+    total, init, attn, mlp, places, embedding = parts
+    return Effects(total, init, attn, mlp, places, embedding, clip.config.vision.grid)
 
 
 @jax.jit

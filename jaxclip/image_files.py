@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -209,11 +210,11 @@ def _known() -> tuple[str, ...]:
     """The formats that can be read here."""
     Image.init()
     try:
-        import pillow_heif
+        heif: Any = import_module("pillow_heif")  # an extra
     except ImportError:
         pass
     else:
-        pillow_heif.register_heif_opener()
+        heif.register_heif_opener()
     return tuple(name for name in FORMATS if name in Image.OPEN)
 
 

@@ -21,7 +21,7 @@ def on_own_terms(function: Function) -> Function:
     @wraps(function)
     def run(*arguments: Any, **options: Any) -> Any:
         with ExitStack() as terms:
-            if jax.config.jax_numpy_rank_promotion != "allow":
+            if getattr(jax.config, "jax_numpy_rank_promotion", "allow") != "allow":
                 terms.enter_context(jax.numpy_rank_promotion("allow"))
             guards = ("", "_host_to_device", "_device_to_device", "_device_to_host")
             if any(getattr(jax.config, f"jax_transfer_guard{name}", None) in DISALLOWING for name in guards):

@@ -69,7 +69,7 @@ def machine() -> dict[str, Any]:
         found = {"runtime": " ".join(str(device.client.platform_version).split())}
     flags = os.environ.get("XLA_FLAGS", "").split()
     found["xla_flags"] = " ".join(sorted(flag for flag in flags if not COUNTS_NOT.match(flag)))
-    return found | {"x64": bool(jax.config.jax_enable_x64)}
+    return found | {"x64": bool(getattr(jax.config, "jax_enable_x64", False))}
 
 
 def _threads() -> int:

@@ -173,7 +173,7 @@ def nearest(
 
 def there(images: Float[AnyArray, "batch embed"]) -> Bool[np.ndarray, "batch"]:
     """Which images of a bank could be read: the others are NaN."""
-    return np.isfinite(np.asarray(images)).all(-1)
+    return np.asarray(np.isfinite(np.asarray(images)).all(-1))
 
 
 def precision(

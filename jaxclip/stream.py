@@ -17,6 +17,7 @@ import jax
 from jaxtyping import Array, Bool, Float
 
 from jaxclip import blocks
+from jaxclip.axes import AnyArray
 from jaxclip.blocks import Blocks
 from jaxclip.config import Compute, TextConfig, VisionConfig
 
@@ -58,8 +59,8 @@ class Changes(NamedTuple):
       nudges: added to each pattern after the softmax; gradients by it are gradients by the pattern.
     """
 
-    heads: Float[Array, "layer head"] | Bool[Array, "layer head"] | None = None
-    mlps: Float[Array, "layer"] | Bool[Array, "layer"] | None = None
+    heads: Float[AnyArray, "layer head"] | Bool[AnyArray, "layer head"] | None = None
+    mlps: Float[AnyArray, "layer"] | Bool[AnyArray, "layer"] | None = None
     nudges: Float[Array, "layer batch head query token"] | None = None
 
 

@@ -206,8 +206,10 @@ def _keep_full(total: Array | None, layer: _Attention) -> tuple[Array | None, Ar
     return total, layer.by_token()
 
 
-def _keep_token(total: Array | None, layer: _Attention) -> tuple[Array, None]:
+def _keep_token(total: Array | None, layer: _Attention) -> tuple[Array | None, None]:
     """Sum over heads and layers at once, in the residual stream or, with g, in the joint space."""
+    if total is None:
+        raise ValueError('detail "token" sums into `total`, which is missing.')
     kept = layer.by_token()
     kept = kept if layer.weights is None else kept * layer.weights[:, None, None]
     spec, operands = ("bhtc,hcw->btw", ()) if layer.g is None else ("bhtc,hcw,we->bte", (layer.g,))

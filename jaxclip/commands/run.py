@@ -171,4 +171,4 @@ class Run:
                 row, reason = next(iter(run.errors.items()))
                 lost = counted(len(unreadable), "image")
                 say(f"{lost} could not be read, the first is number {row}, {run.names[row]}: {reason}")
-        return {"folder": str(self.out), "n_images": run.n_images, "unreadable": unreadable} | summary(source)
+        return {"folder": str(self.out), "n_images": run.n_images, "unreadable": unreadable, **summary(source)}

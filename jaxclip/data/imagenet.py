@@ -13,6 +13,7 @@ from jaxclip.data.matlab import read_matlab
 from jaxclip.data.source import Labels
 from jaxclip.data.tables import read_table, read_text
 from jaxclip.data.walk import images_below, subfolders
+from jaxclip.shown import counted
 
 
 class ImageNet(Files):

@@ -81,7 +81,7 @@ def read_raw(
     except Exception as error:  # a damaged file can raise nearly anything from Pillow's parsers
         raise ValueError(f"{name}: this is no mask that Pillow can read ({error}).") from error
     if colours is not None:
-        return Raw(_by_colour(pixels, colours, name), is_lossy)
+        return Raw(_by_colour(pixels, colours, str(name)), is_lossy)
     if pixels.ndim == 3:
         raise ValueError(
             f"{name} must hold labels (palette or greyscale); its pixels are {image.mode}. If colours stand for "
@@ -100,8 +100,8 @@ def read_colours(source: str | Path) -> tuple[tuple[int, int, int], ...]:
       ValueError: a line without three numbers from 0 to 255, or a colour twice.
     """
     if str(source) == "voc":
-        found = [tuple(palette()[i : i + 3]) for i in range(0, 768, 3)]
-        return tuple(found)
+        levels = palette()
+        return tuple(zip(levels[::3], levels[1::3], levels[2::3], strict=True))
     lines = [line.replace(",", " ").split() for line in read_text(Path(source)).splitlines() if line.strip()]
     colours = []
     for number, line in enumerate(lines, 1):

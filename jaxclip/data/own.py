@@ -33,6 +33,7 @@ def own_source(data: str, split: str | None) -> Source:
         raise FileNotFoundError(f"{data}: there is no such file of Python; name FILE.py:NAME.")
     if split is not None:
         raise ValueError(f"{data} is a source of your own and has no splits; leave out split={split!r}.")
+    source: Any
     try:
         names = runpy.run_path(found["file"])
         made = names.get(found["name"])

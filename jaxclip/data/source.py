@@ -78,7 +78,7 @@ class Stored(NamedTuple):
 
 def stored(source: Any) -> Stored:
     """What a source's own `stored` says; one that draws its images has no files."""
-    return source.stored() if hasattr(source, "stored") else Stored(0, Path, False)
+    return source.stored() if hasattr(source, "stored") else Stored(0, lambda number: Path(), False)
 
 
 class First:

@@ -237,7 +237,7 @@ def print_groups(result: dict[str, Any]) -> None:
     }  # fmt: skip
     for what, words in MEANS.items():
         if before.get(what) is None:
-            rows[words] = ("", *["unknown"] * 3)
+            rows[words] = ("", "unknown", "unknown", "unknown")
             continue
         control = f"{random[what]['mean']:.1%} ± {random[what]['std']:.1%}"
         n = str(result["n_images"]) if what == "overall" else ""

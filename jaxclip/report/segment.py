@@ -181,9 +181,8 @@ def _shown(
     labels = read_mask(out / entry["mask"], beside=lambda: one.image.width * one.image.height)
     step = ceil(max(labels.shape) / MOST_SIDE)  # a figure draws no more, and nine large ones would fill the memory
     small = np.asarray(Image.fromarray(picture).reduce(step))
-    return Shown(one.name, f"found: {found}", small, *(
-        part if part is None else part[::step, ::step] for part in (labels, truth)
-    ))  # fmt: skip
+    coarse = None if truth is None else truth[::step, ::step]
+    return Shown(one.name, f"found: {found}", small, labels[::step, ::step], coarse)
 
 
 def remarks(total: Segmented) -> list[str]:
