@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxclip.config import Activation, ClipConfig, PreprocessConfig, TextConfig, VisionConfig
 
+from .families import family_of, refusal
 from .tensors import CheckpointError
 
 COUNTS = {"embed_dim", "width", "head_width", "heads", "context_length", "vocab_size"}
@@ -37,7 +38,6 @@ BLOCK_REFUSED = {
 VISION_REFUSED = {
     **BLOCK_REFUSED,
     "attentional_pool": "an attention pooler (CoCa) is nonlinear in the tokens, so the embedding is no sum over them",
-    "timm_model_name": "timm image towers, SigLIP's with its attention pooler among them, are not native ViTs",
     "input_patchnorm": "normalised input patches are not implemented",
 }
 TEXT_REFUSED = {**BLOCK_REFUSED, "embed_cls": "a learned text class token (CoCa) is not implemented"}
@@ -119,6 +119,11 @@ def openclip_towers(model_cfg: Any, activation: Activation | None = None) -> Tow
 
 def _towers(model_cfg: Any, activation: Activation | None) -> Towers:
     defaults: list[str] = []
+    family = family_of(model_cfg) if isinstance(model_cfg, Mapping) else None
+    if family not in (None, "CoCa"):
+        said = (model_cfg.get("vision_cfg") or {}).get("timm_model_name")
+        option = "its vision_cfg.layers are a list: it" if family == "ResNet" else "its model_cfg says that it"
+        raise CheckpointError(refusal(f"vision_cfg.timm_model_name={said!r}: it" if said else option, family))
     known = MODEL_KEYS | MODEL_IGNORED | {"multimodal_cfg"}
     model = _Options("model_cfg", model_cfg, known, defaults)
     if model.fields.get("multimodal_cfg"):
@@ -149,7 +154,7 @@ def foreign_text(text_cfg: Mapping[str, Any]) -> str | None:
 
 
 def _vision(fields: Any, embed_dim: int, base: Activation, defaults: list[str]) -> VisionConfig:
-    known = VISION_KEYS | VISION_IGNORED | set(VISION_REFUSED) | {"block_type"}
+    known = VISION_KEYS | VISION_IGNORED | set(VISION_REFUSED) | {"block_type", "timm_model_name"}
     cfg = _Options("vision_cfg", fields, known, defaults)
     cfg.refuse(VISION_REFUSED)
     layers = cfg.get("layers", 12)

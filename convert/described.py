@@ -5,9 +5,11 @@ from pathlib import Path
 from jaxclip.checkpoint import TokenizerSource
 from jaxclip.config import ClipConfig
 
-from .homes import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, find_preprocessor, read_json
+from .descriptions import choose, described_in
+from .homes import Files, Folder
 from .hub import Repository
 from .registry import Tag
+from .rules import Layout
 from .settle import Wishes, settle
 from .sources import Source, from_home, named, open_source
 from .tokenizers import find_tokenizer
@@ -45,9 +47,10 @@ def _opened(source: str | Path, offline: bool) -> Source:
 
 
 def _by_files(home: Files, label: str) -> Source | None:
-    if (own := home.find(OPENCLIP_CONFIG)) is not None:
-        return Source(label, {}, "openclip", (), home, openclip=read_json(own))
-    if (config := home.find(HF_CONFIG)) is None or read_json(config).get("model_type") is None:
+    """A source without tensors; None where there is no description, or two between which the weights decide."""
+    found = described_in(home)
+    if len(found) != 1:
         return None
-    found = find_preprocessor(home)
-    return Source(label, {}, "huggingface", (), home, huggingface=read_json(config), preprocessor=found)
+    kind = next(iter(found))
+    layout: Layout = "huggingface" if kind == "huggingface" else "openclip"
+    return Source(label, {}, layout, (), home, **choose(found, layout, home))

@@ -10,12 +10,18 @@ import numpy as np
 
 from jaxclip.strict_json import parse_json
 
-from .tensors import CheckpointError, LazyTensor, as_dtype
+from .tensors import CheckpointError, LazyTensor, as_dtype, quantised
 
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool",
 }  # fmt: skip
+UNREAD = {
+    "F4": "float4", "F6_E2M3": "float6", "F6_E3M2": "float6", "F8_E4M3": "float8 (F8_E4M3)",
+    "F8_E5M2": "float8 (F8_E5M2)", "F8_E8M0": "float8 (F8_E8M0)", "F8_E4M3FNUZ": "float8 (F8_E4M3FNUZ)",
+    "F8_E5M2FNUZ": "float8 (F8_E5M2FNUZ)", "U16": "uint16", "U32": "uint32", "U64": "uint64", "C64": "complex",
+}  # fmt: skip
+"""What the format knows beside these: packed or quantised numbers, and those that no network has."""
 MAX_AXES, MAX_COUNT = 16, 2**63
 MAX_HEADER = 16 * 2**20  # bytes; the largest CLIPs take a few hundred kB, and parsed JSON ten times its length
 
@@ -74,6 +80,8 @@ def _tensor(path: Path, name: str, fields: Any, start: int) -> LazyTensor:
         dtype, shape, (begin, end) = fields["dtype"], tuple(fields["shape"]), fields["data_offsets"]
     except (KeyError, TypeError, ValueError) as error:
         raise _broken(path, f"{name[:80]!r} lacks dtype, shape or data_offsets") from error
+    if isinstance(dtype, str) and dtype in UNREAD:
+        raise quantised(path.name, UNREAD[dtype])
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise _broken(path, f"{name[:80]!r} has dtype {str(dtype)[:80]!r}; known are {', '.join(DTYPES)}")
     if len(shape) > MAX_AXES:

@@ -5,6 +5,7 @@ from typing import Any
 from jaxclip.config import Activation, TextConfig, VisionConfig
 
 from .configs import Towers, pair
+from .families import check_model_type
 from .tensors import CheckpointError
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -32,12 +33,9 @@ def huggingface_towers(fields: Any) -> Towers:
     Raises:
       CheckpointError: another model type, or an option that is not supported, by name.
     """
-    if not isinstance(fields, dict) or fields.get("model_type") != "clip":
-        kind = fields.get("model_type") if isinstance(fields, dict) else fields
-        raise CheckpointError(
-            f"config.json describes a {kind!r} model; only model_type 'clip' can be converted. If its weights are a "
-            f"CLIP's all the same, move their file out of this folder and pass like= or model=."
-        )
+    if not isinstance(fields, dict):
+        raise CheckpointError(f"config.json must be a JSON object; got {fields!r:.80}.")
+    check_model_type(fields)
     try:
         return _towers(fields)
     except (TypeError, AttributeError, OverflowError) as error:

@@ -6,6 +6,7 @@ are read as empty ones.
 """
 
 import io
+import re
 import struct
 import zipfile
 import zlib
@@ -14,7 +15,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from .tensors import CheckpointError, LazyTensor, as_dtype, span
+from .tensors import CheckpointError, LazyTensor, as_dtype, quantised, span
 from .unpickle import Attributes, Refused, StandIn, Unknown, Unpickler
 
 STORAGES = {
@@ -42,6 +43,10 @@ class _Storage(str):
     """The dtype name of a storage class."""
 
     __slots__ = ()
+
+
+UNTYPED = "torch.storage.UntypedStorage"
+UNREAD = re.compile(r"float[48]_\w+|uint(16|32|64)|q?u?int[1-7]|qu?int\d+(x\d+)?|QU?Int\w+Storage|bits\w+")
 
 
 def read_archive(path: Path) -> tuple[Any, bool]:
@@ -138,6 +143,8 @@ class _Reader:
             return _Storage(STORAGES[name])
         if module == "torch" and name in STORAGES.values():
             return None
+        if module == "torch" and UNREAD.fullmatch(name):
+            raise quantised(self._path.name, name.removesuffix("Storage"))
         if module == "__torch__" or module.startswith("__torch__."):
             return StandIn(lambda *_: Attributes())
         unknown = f"{module:.100}.{name:.100}"
@@ -145,9 +152,11 @@ class _Reader:
             raise Refused(unknown)
         return Unknown(unknown)
 
-    def _storage(self, pid: Any) -> tuple[LazyTensor, int]:
+    def _storage(self, pid: Any) -> tuple[LazyTensor | Unknown, int]:
         """A storage: where its bytes start and how many elements it has."""
         kind, dtype, key, _, count = pid
+        if isinstance(dtype, Unknown) and dtype.name == UNTYPED:
+            return dtype, 0  # the kind of its numbers comes after it, and is not read
         # Nothing of another kind is put into words: a tuple of itself many times over would never end.
         known = isinstance(dtype, _Storage) and isinstance(key, str) and _is_count(count)
         if not known or not isinstance(kind, str) or kind != "storage":
@@ -179,7 +188,7 @@ class _Reader:
         return self._starts[name]
 
 
-def _rebuild_tensor(storage: tuple[LazyTensor, int], offset: int, shape: Any, strides: Any, *_: Any) -> LazyTensor:
+def _rebuild_tensor(storage: tuple[Any, int], offset: int, shape: Any, strides: Any, *_: Any) -> LazyTensor:
     whole, count = storage
     if not isinstance(whole, LazyTensor):
         raise ValueError("it makes a tensor of something that is no storage")

@@ -2,6 +2,8 @@
 
 import difflib
 import json
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -9,6 +11,7 @@ from typing import Any
 
 from jaxclip.config import Activation, PreprocessConfig
 
+from .families import refusal
 from .tensors import CheckpointError
 
 TWIN = "-quickgelu"
@@ -46,12 +49,63 @@ def model_cfg(name: str) -> dict[str, Any]:
     """The OpenCLIP `model_cfg` of a name.
 
     Raises:
-      CheckpointError: no such native model, with the closest names.
+      CheckpointError: no such native model, with its family or the closest names.
     """
     models = _tables()["models"]
     if name not in models:
+        check_other(name)
         raise CheckpointError(f"{name!r} is not a native OpenCLIP ViT{_closest(name, models)}.")
     return models[name]["model_cfg"]
+
+
+@cache
+def _others() -> dict[str, str]:
+    """Families of OpenCLIP's models that are not read, by name."""
+    found = {name: family for family, names in _tables()["others"].items() for name in names}
+    coca = {name: "CoCa" for name, entry in _tables()["models"].items() if "multimodal_cfg" in entry["model_cfg"]}
+    return found | coca
+
+
+def check_other(name: str) -> None:
+    """Refuse the name of a model of OpenCLIP's that is not read, however it is written.
+
+    Raises:
+      CheckpointError: it is one, with its family.
+    """
+    by_letters = {_letters(other): other for other in _others()}
+    if (other := by_letters.get(_letters(name))) is not None:
+        family = _others()[other]
+        raise CheckpointError(refusal(f"{name!r} is not a native OpenCLIP ViT: it", family))
+
+
+def same_name(name: str) -> str | None:
+    """The model, or model with a tag, that `name` is but for case and punctuation, such as OpenAI's own ViT-B/32."""
+    return _by_letters().get(_letters(name))
+
+
+def near_names(name: str) -> list[str]:
+    """Names of models, or of models with a tag, that somebody who wrote `name` may have meant, the closest first."""
+    found = _near(name, _by_letters().values()) or _near(name.partition("/")[0], [*model_names(), *_others()])
+    return [f"{near} ({_others()[near]}, which is not read)" if near in _others() else near for near in found]
+
+
+@cache
+def _by_letters() -> dict[str, str]:
+    whole = [*model_names(), *(tag.name for model in model_names() for tag in tags(model).values())]
+    return {_letters(name): name for name in whole}
+
+
+def _letters(name: str) -> str:
+    """A name without case and punctuation, which libraries write differently."""
+    return re.sub(r"[^a-z0-9]", "", name.lower())
+
+
+def _near(name: str, known: Iterable[str], cutoff: float = 0.75) -> list[str]:
+    by_letters = {_letters(other): other for other in known}
+    exact = by_letters.get(_letters(name))
+    if exact is not None:
+        return [exact]
+    return [by_letters[near] for near in difflib.get_close_matches(_letters(name), by_letters, n=3, cutoff=cutoff)]
 
 
 def tags(model: str) -> dict[str, Tag]:
@@ -99,5 +153,5 @@ def named_preprocess(style: str, size: tuple[int, int]) -> PreprocessConfig:
 
 
 def _closest(name: str, known: Any) -> str:
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    near = _near(name, known, cutoff=0.5)
     return f"; the closest are {', '.join(near)}" if near else ""

@@ -8,8 +8,8 @@ from typing import Any, get_args
 from jaxclip.config import Activation, ClipConfig, PreprocessConfig, VisionConfig
 
 from .configs import Towers, openclip_towers, pair
-from .homes import read_json
-from .huggingface import huggingface_towers
+from .descriptions import description_choice, towers_of
+from .homes import HF_CONFIG, OPENCLIP_CONFIG, read_json
 from .images import huggingface_preprocess, openclip_preprocess
 from .openai import openai_towers
 from .positions import grid_of
@@ -82,6 +82,9 @@ def settle(source: Source, wishes: Wishes) -> Settled:
         "activation": {"value": base.activation, "why": _activation_why(wishes, tag, why)},
         "preprocess": {"value": f"{preprocess.interpolation}, {preprocess.resize_mode}", "why": preprocess_why},
     }
+    if tag is None and (source.openclip is not None or source.huggingface is not None) and source.tensors:
+        counts = "openclip" if source.openclip is not None else "huggingface"
+        choices |= description_choice(counts, source.layout, towers, source.aside)
     defaults = [word for word in towers.defaults if tag is None]
     if defaults:
         choices["defaults"] = {"value": defaults, "why": "absent from its files; the format defines these values"}
@@ -192,12 +195,10 @@ def _named_cfg(model: str) -> Mapping[str, Any]:
 
 def _own_towers(source: Source) -> tuple[Towers | None, str, Mapping[str, Any] | None]:
     if source.openclip is not None:
-        cfg = source.openclip.get("model_cfg")
-        if cfg is None:
-            raise CheckpointError("open_clip_config.json has no model_cfg; download it again.")
-        return openclip_towers(cfg), "its open_clip_config.json", cfg["text_cfg"]
+        towers = towers_of("openclip", source.openclip)
+        return towers, f"its {OPENCLIP_CONFIG}", source.openclip["model_cfg"]["text_cfg"]
     if source.huggingface is not None:
-        return huggingface_towers(source.huggingface), "its config.json", None
+        return towers_of("huggingface", source.huggingface), f"its {HF_CONFIG}", None
     if source.layout == "openai":
         return openai_towers(source.tensors), "the shapes in its OpenAI archive", None
     return None, "", None

@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from .descriptions import check_network, check_no_wrapper, choose, described_in, towers_of
 from .headers import open_safetensors
-from .homes import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, check_no_adapter, find_preprocessor, read_json
+from .homes import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, check_no_adapter, read_json
 from .hub import Repository, parse_repository
 from .pickles import read_archive, tensors_of_module
-from .registry import MISLABELLED, Tag, find_tag, model_names, tags
+from .registry import MISLABELLED, Tag, check_other, find_tag, model_names, near_names, same_name, tags
 from .rules import Layout, detect_layout
 from .states import State, clip_weights, state_dicts
 from .tensors import CheckpointError, LazyTensor
@@ -30,7 +31,8 @@ class Source:
 
     `label` is what the user asked for. `files` are the weight files, `home` is where its configuration and tokenizer
     may lie, `place` the keys and the prefix that lead to the CLIP in its files. The three JSON objects are None where
-    there is no such file. `tag` is set when the name was a tag's.
+    there is no such file; `aside` is the other layout's description, where there is one that the weights do not follow.
+    `tag` is set when the name was a tag's.
     """
 
     label: str
@@ -43,6 +45,7 @@ class Source:
     openclip: dict[str, Any] | None = None
     huggingface: dict[str, Any] | None = None
     preprocessor: dict[str, Any] | None = None
+    aside: dict[str, Any] | None = None
 
 
 def open_source(source: str | Path, key: str | None = None, *, offline: bool = False) -> Source:
@@ -81,33 +84,48 @@ def named(name: str, *, offline: bool = False) -> Tag | Repository:
     """What a name that is no path means: `model/tag` of OpenCLIP's native models, or a hub repository.
 
     The hub is asked for `hf-hub:org/repo`. A plain `org/repo` could as well be a path that is missing: it is only
-    looked up in the hub's cache.
+    looked up in the hub's cache. Of names of OpenCLIP's nothing is looked up.
 
     Args:
       offline: as `open_source` takes it.
 
     Raises:
-      CheckpointError: an architecture without a tag, or a tag that there is not.
-      FileNotFoundError: nothing.
+      CheckpointError: an architecture without a tag, one that is not read, or a tag that there is not.
+      FileNotFoundError: nothing, with what was perhaps meant.
     """
-    model, _, tag = name.partition("/")
-    if model in model_names():
+    typed, bare = name.startswith("hf-hub:"), name.removeprefix("hf-hub:")
+    model, _, tag = bare.partition("/")
+    check_other(model)
+    if model in model_names() and not typed:
         if not tag:
             listed = ", ".join(f"{model}/{known}" for known in tags(model)) or "none: it has no pretrained weights"
             raise CheckpointError(f"{model} is an architecture, not a checkpoint; name one of its tags: {listed}.")
         return find_tag(model, tag)
-    typed = name.startswith("hf-hub:")
-    repository = parse_repository(name.removeprefix("hf-hub:"), offline=offline or not typed)
-    if repository is not None and not typed and not repository.known and Path(name).suffix not in WEIGHT_SUFFIXES:
+    _check_spelling(name, bare)
+    repository = parse_repository(bare, offline=offline or not typed)
+    is_file = Path(name).suffix in WEIGHT_SUFFIXES
+    near = "" if is_file or typed else _meant(bare)
+    if repository is not None and not typed and not repository.known and not is_file:
         raise FileNotFoundError(
-            f"there is no file or folder {name}; if a hub repository is meant, write hf-hub:{name}."
+            f"there is no file or folder {name}{near}; if a hub repository is meant, write hf-hub:{name}."
         )
-    if repository is None or (Path(name).suffix in WEIGHT_SUFFIXES and not typed):
+    if repository is None or (is_file and not typed):
         raise FileNotFoundError(
             f"{name} is no file or folder here, no OpenCLIP name such as ViT-B-16/laion2b_s34b_b88k, and no repository "
-            f"such as hf-hub:org/repo."
+            f"such as hf-hub:org/repo{near}."
         )
     return repository
+
+
+def _check_spelling(name: str, bare: str) -> None:
+    """Refuse an OpenCLIP name with other punctuation or `hf-hub:` before it, which is nobody's repository."""
+    if (known := same_name(bare)) is not None:
+        raise FileNotFoundError(f"there is no file or folder {name}; OpenCLIP's name is {known}, so write that.")
+
+
+def _meant(name: str) -> str:
+    near = near_names(name)
+    return f"; the closest names are {', '.join(near)}" if near else ""
 
 
 def _from_tag(tag: Tag, label: str, key: str | None, offline: bool) -> Source:
@@ -119,45 +137,32 @@ def _from_tag(tag: Tag, label: str, key: str | None, offline: bool) -> Source:
     repository = Repository(tag.repository, offline=offline)
     weights = repository.file("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     own = repository.cached(OPENCLIP_CONFIG)
-    return _source(label, (weights,), repository, key, tag=tag, openclip=read_json(own) if own else None)
+    described = {"openclip": read_json(own)} if own else {}
+    return _source(label, (weights,), repository, key, tag=tag, described=described)
 
 
 def from_home(home: Files, label: str, key: str | None = None) -> Source:
-    """The checkpoint in a folder or repository."""
-    own = home.find(OPENCLIP_CONFIG)
-    if own is not None:
-        return _source(label, _weights(home, OPENCLIP_WEIGHTS), home, key, openclip=read_json(own))
-    check_no_adapter(home)
-    config = home.find(HF_CONFIG)
-    if config is not None and read_json(config).get("model_type") is not None:
-        return _source(
-            label,
-            _weights(home, HF_WEIGHTS),
-            home,
-            key,
-            huggingface=read_json(config),
-            preprocessor=find_preprocessor(home),
-        )
-    if isinstance(home, Repository):
+    """The checkpoint in a folder or repository. What describes it is looked at before its weights are fetched."""
+    found = described_in(home)
+    if len(found) == 1:
+        towers_of(*next(iter(found.items())))
+    names = (OPENCLIP_WEIGHTS if "openclip" in found else ()) + (HF_WEIGHTS if "huggingface" in found else ())
+    if "huggingface" in found or not found:
+        check_no_adapter(home)
+    if not found:
+        check_no_wrapper(home)
+    if not found and isinstance(home, Repository):
         home.file(OPENCLIP_CONFIG, HF_CONFIG)
-    return _source(label, _weights(home, OPENCLIP_WEIGHTS + HF_WEIGHTS), home, key)
+    return _source(label, _weights(home, names or OPENCLIP_WEIGHTS + HF_WEIGHTS), home, key, described=found)
 
 
 def _from_file(path: Path, label: str, key: str | None) -> Source:
     """A single file. A configuration that lies beside it counts when the file has the name that goes with it."""
     beside = Folder(path.parent)
-    own = beside.find(OPENCLIP_CONFIG) if path.name in OPENCLIP_WEIGHTS else None
     usual = path.name in HF_WEIGHTS or HF_VARIANT.fullmatch(path.name)
-    config = beside.find(HF_CONFIG) if usual else None
-    return _source(
-        label,
-        _shards(path) if path.name.endswith(".index.json") else (path,),
-        beside if own or config else None,
-        key,
-        openclip=read_json(own) if own else None,
-        huggingface=read_json(config) if config else None,
-        preprocessor=find_preprocessor(beside) if config else None,
-    )
+    found = described_in(beside) if usual or path.name in OPENCLIP_WEIGHTS else {}
+    files = _shards(path) if path.name.endswith(".index.json") else (path,)
+    return _source(label, files, beside if found else None, key, described=found)
 
 
 def _weights(home: Files, names: tuple[str, ...]) -> tuple[Path, ...]:
@@ -192,7 +197,15 @@ def _shards(index: Path, home: Files | None = None) -> tuple[Path, ...]:
     return tuple(paths)
 
 
-def _source(label: str, files: tuple[Path, ...], home: Files | None, key: str | None, **known: Any) -> Source:
+def _source(
+    label: str,
+    files: tuple[Path, ...],
+    home: Files | None,
+    key: str | None,
+    *,
+    described: Mapping[str, dict[str, Any]],
+    tag: Tag | None = None,
+) -> Source:
     tables: dict[str, State] = {}
     scripted = False
     for path in files:
@@ -209,7 +222,7 @@ def _source(label: str, files: tuple[Path, ...], home: Files | None, key: str | 
         raise CheckpointError(
             f"{label} is a TorchScript archive, but not of OpenAI's CLIP; save its state dict instead."
         )
-    return Source(label, tensors, layout, files, home, place, **known)
+    return Source(label, tensors, layout, files, home, place, tag, **choose(described, layout, home))
 
 
 def _layout(names: set[str], label: str) -> Layout:
@@ -219,6 +232,7 @@ def _layout(names: set[str], label: str) -> Layout:
       CheckpointError: they are an image tower's alone, or no CLIP's.
     """
     layout = detect_layout(names)
+    check_network(names, layout, label)
     if layout is None and {"class_embedding", "conv1.weight"} <= names:
         raise CheckpointError(
             f"{label} holds an image tower alone: put it into the model that it comes from, which has both, and "
@@ -229,13 +243,6 @@ def _layout(names: set[str], label: str) -> Layout:
         raise CheckpointError(
             f"{label} holds {some}: neither OpenCLIP's names (visual.class_embedding, ...) nor Hugging Face's "
             f"(vision_model.embeddings.class_embedding, ...). Only whole CLIPs with a native ViT tower can be read."
-        )
-    if layout == "huggingface" and not any(name.startswith("text_model.") for name in names):
-        parts = [part for part in ("vision_model", "visual_projection") if any(name.startswith(part) for name in names)]
-        steps = ", ".join(f"clip.{part}.load_state_dict(tower.{part}.state_dict())" for part in parts)
-        raise CheckpointError(
-            f"{label} holds an image tower without its text tower; put it into the CLIPModel that it comes from, which "
-            f"has both: {steps}, clip.save_pretrained(FOLDER)."
         )
     return layout
 

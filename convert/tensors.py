@@ -20,6 +20,14 @@ def as_dtype(name: str) -> np.dtype:
     return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 
+def quantised(file: str, kind: str) -> CheckpointError:
+    """The error for numbers of a kind that only quantised weights have, or no weights at all."""
+    return CheckpointError(
+        f"{file} holds {kind} numbers, and only float32, bfloat16, float16 and float64 weights are read; a quantised "
+        f"model has to be saved in one of them first, its scales multiplied in."
+    )
+
+
 @dataclass(frozen=True)
 class LazyTensor:
     """One array in a file: where it starts and how it is laid out. Offsets are bytes, strides are elements.

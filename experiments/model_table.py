@@ -2,7 +2,8 @@
 
     python experiments/model_table.py NEWEST/src/open_clip RELEASED/src/open_clip > convert/models.json
 
-Entries that only the newest source has carry `since: "main"`. Facts only; nothing of open_clip is imported by jaxclip.
+Entries that only the newest source has carry `since: "main"`. The others are kept by name
+and family, so that they can be refused by name. Facts only; nothing of open_clip is imported by jaxclip.
 """
 
 import argparse
@@ -11,6 +12,8 @@ import json
 import sys
 import types
 from pathlib import Path
+
+from jaxclip.convert.families import family_of
 
 
 def registry(source: Path) -> dict:
@@ -28,10 +31,22 @@ def registry(source: Path) -> dict:
     return module._PRETRAINED
 
 
+def all_configs(source: Path) -> dict:
+    return {path.stem: json.loads(path.read_text()) for path in sorted((source / "model_configs").glob("*.json"))}
+
+
 def native_configs(source: Path) -> dict:
     """Model configs whose image tower is OpenCLIP's own ViT."""
-    configs = {path.stem: json.loads(path.read_text()) for path in sorted((source / "model_configs").glob("*.json"))}
-    return {name: cfg for name, cfg in configs.items() if is_native(cfg)}
+    return {name: cfg for name, cfg in all_configs(source).items() if is_native(cfg)}
+
+
+def others(source: Path) -> dict:
+    """Names of the other models, by family."""
+    found = {}
+    for name, cfg in all_configs(source).items():
+        if not is_native(cfg):
+            found.setdefault(family_of(cfg, name), []).append(name)
+    return found
 
 
 def is_native(cfg: dict) -> bool:
@@ -62,7 +77,7 @@ def table(newest: Path, released: Path) -> dict:
                 **({"url": url} if url else {}),
             }
     models = {name: {"model_cfg": cfg, **({} if name in old else {"since": "main"})} for name, cfg in configs.items()}
-    return {"preprocess": preprocess, "models": models, "tags": tags}
+    return {"preprocess": preprocess, "models": models, "tags": tags, "others": others(newest)}
 
 
 def one_entry_a_line(tables: dict) -> str:

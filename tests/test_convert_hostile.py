@@ -119,7 +119,7 @@ def test_a_pickle_cannot_change_the_reader_for_the_next_file(tmp_path):
         (tensor(count=-1), "no tensor storage"),
         (tensor(key="1"), "lacks the tensor data"),
         (tensor(key="../../etc/passwd"), "lacks the tensor data"),
-        (tensor(kind="QInt8Storage"), "asks to run torch.QInt8Storage"),
+        (tensor(kind="QInt8Storage"), "holds QInt8 numbers, and only float32"),
         (Call("", "persistent", "module", 1, 2, 3, 4), "no tensor storage"),
         (Call("", "persistent", "storage"), "broken pickle"),
     ],

@@ -78,7 +78,7 @@ def test_hugging_face_pools_text_as_transformers_does(eos, pool):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"model_type": "siglip"}, "'siglip' model; only model_type 'clip'"),
+        ({"model_type": "siglip"}, "describes SigLIP .model_type 'siglip'., and it is not conv"),
         ({"model_type": "clip", "vision_config": {"hidden_act": "silu"}}, "hidden_act='silu'; known are quick_gelu"),
         ({"model_type": "clip", "vision_config": {"num_channels": 1}}, "num_channels=1"),
     ],
