@@ -42,10 +42,18 @@ def openclip_preprocess(fields: Any, image_size: tuple[int, int]) -> tuple[Prepr
         raise CheckpointError(f"preprocess_cfg has settings that are not known: {_unknown(fields, OPENCLIP_KEYS)}.")
     if fields.get("mode", "RGB") != "RGB":
         raise CheckpointError(f"preprocess_cfg.mode={fields['mode']!r} is not supported: images are RGB.")
-    given = {key: fields[key] for key in OPENAI if fields.get(key) is not None}
+    # OpenCLIP itself takes what is empty for absent, and one number of mean or std for all three.
+    given = {key: fields[key] for key in OPENAI if fields.get(key) or (key == "fill_color" and fields.get(key) == 0)}
     values = {**OPENAI, **given}
-    values["fill"] = values.pop("fill_color")
-    values |= {key: _three(values[key]) for key in ("mean", "std")}
+    values["fill"] = _fill(values.pop("fill_color"))
+    one = {key: (values[key],) * 3 for key in ("mean", "std") if isinstance(values[key], int | float)}
+    values |= {key: _three(one.get(key, values[key])) for key in ("mean", "std")}
+    if values["interpolation"] == "random":
+        raise CheckpointError(
+            "preprocess_cfg.interpolation='random' is for training; OpenCLIP embeds with bicubic: write 'bicubic' in "
+            "its place, or pass preprocess= with it, such as preprocess='openai-bicubic-shortest' where mean, std and "
+            "resize_mode are OpenAI's."
+        )
     defaults = tuple(f"preprocess_cfg.{key}={value!r}" for key, value in OPENAI.items() if key not in given)
     try:
         return PreprocessConfig(size=image_size, **values), defaults
@@ -97,6 +105,17 @@ def _resize_mode(fields: dict[str, Any], image_size: tuple[int, int]) -> ResizeM
         f"preprocessor_config.json resizes to {size} and crops to {crop if crops else 'nothing'}, which is neither a "
         f"shortest-side resize with a crop nor a squash to {image_size}; pass preprocess=..."
     )
+
+
+def _fill(value: Any) -> int | tuple[int, int, int]:
+    """A grey level or a colour from a number or a list; of levels that are no integers the fraction is cut off."""
+    levels = value if isinstance(value, list | tuple) else [value]
+    if len(levels) not in (1, 3) or not all(type(x) in (int, float) and 0 <= x < 256 for x in levels):
+        raise CheckpointError(
+            f"preprocess_cfg.fill_color must be one number of 0 to 255, or three, red, green and blue; got {value!r}."
+        )
+    first, *others = (int(x) for x in levels)
+    return first if all(x == first for x in others) else (first, others[0], others[1])
 
 
 def _three(values: Any) -> tuple[float, float, float]:

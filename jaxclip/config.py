@@ -145,7 +145,7 @@ class PreprocessConfig:
     """From a decoded image to the tower's input: resize, crop, convert to RGB, scale to [0, 1], normalise.
 
     `size` is (height, width). `shortest` resizes the shortest side and crops the centre, `squash` resizes both sides,
-    `longest` resizes the longest side and pads with `fill`.
+    `longest` resizes the longest side and pads with `fill`, a grey level or a colour of three.
     """
 
     size: tuple[int, int]
@@ -153,7 +153,7 @@ class PreprocessConfig:
     std: tuple[float, float, float]
     interpolation: Interpolation
     resize_mode: ResizeMode
-    fill: int = 0
+    fill: int | tuple[int, int, int] = 0
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", _height_width("PreprocessConfig.size", self.size))
@@ -162,6 +162,10 @@ class PreprocessConfig:
             if len(values) != 3:
                 raise ValueError(f"PreprocessConfig.{field} needs one number per channel; got {values}.")
             object.__setattr__(self, field, values)
+        levels = (self.fill,) if isinstance(self.fill, int) else tuple(self.fill)
+        if len(levels) not in (1, 3) or not all(type(level) is int and 0 <= level <= 255 for level in levels):
+            raise ValueError(f"PreprocessConfig.fill must be one or three integers of 0 to 255; got {self.fill!r}.")
+        object.__setattr__(self, "fill", levels if len(levels) == 3 else levels[0])
         if min(self.std) <= 0:
             raise ValueError(f"PreprocessConfig.std must be positive; got {self.std}.")
         _check_positive("PreprocessConfig", size=min(self.size))

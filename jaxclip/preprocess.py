@@ -257,5 +257,7 @@ def _resampling(config: PreprocessConfig) -> Image.Resampling:
 def _pad(image: Image.Image, config: PreprocessConfig) -> Image.Image:
     missing = [max(0, to - side) for side, to in zip(image.size, reversed(config.size), strict=True)]
     border = (missing[0] // 2, missing[1] // 2, (missing[0] + 1) // 2, (missing[1] + 1) // 2)
+    if isinstance(config.fill, tuple):  # OpenCLIP pads in the image's own mode, and so takes colours for RGB alone
+        return ImageOps.expand(Image.fromarray(_colours(image)), border, config.fill)
     n_bands = len(image.getbands())
     return ImageOps.expand(image, border, config.fill if n_bands == 1 else (config.fill,) * n_bands)

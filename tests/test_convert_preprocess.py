@@ -1,12 +1,15 @@
 """Preprocessing and architecture as a checkpoint's own files state them, or an error that says what to pass."""
 
+import json
+
 import pytest
 from parity import checkpoints
 
 from jaxclip import convert
 from jaxclip.convert import CheckpointError
+from jaxclip.convert.configs import openclip_towers
 from jaxclip.convert.huggingface import huggingface_towers
-from jaxclip.convert.images import huggingface_preprocess, openclip_preprocess
+from jaxclip.convert.images import OPENAI, huggingface_preprocess, openclip_preprocess
 
 
 def test_absent_preprocessing_takes_the_formats_own_values_and_says_so(unchecked):
@@ -17,6 +20,39 @@ def test_absent_preprocessing_takes_the_formats_own_values_and_says_so(unchecked
     for wrong in ({"gamma": 2.2}, {"mode": "L"}, {"interpolation": "random"}, {"resize_mode": "crop"}, [1]):
         with pytest.raises(ValueError, match=r"gamma|mode|interpolation|resize_mode|\[1\]"):
             openclip_preprocess(wrong, (32, 32))
+
+
+@pytest.mark.parametrize(
+    ("stored", "fill"),
+    [
+        (None, 0), (0, 0), (0.0, 0), (127.5, 127), ([0, 0, 0], 0), ([9], 9), ([255.0, 255.0, 255.0], 255),
+        ([123, 117, 104], (123, 117, 104)), ([123.7, 0, 0], (123, 0, 0)), ([], 0),
+    ],
+)  # fmt: skip
+def test_padding_may_be_a_level_or_a_colour(unchecked, stored, fill):
+    found, _ = openclip_preprocess({"fill_color": stored, "resize_mode": "longest"}, (32, 32))
+    assert found.fill == fill
+    config = openclip_towers(checkpoints.config()).config("x", found)
+    assert config.from_dict(json.loads(json.dumps(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize("stored", [256, -1, [1, 2], [1, 2, 3, 4], "black", [True, True, True], {"r": 1}, [None] * 3])
+def test_padding_that_is_no_colour_is_refused(unchecked, stored):
+    with pytest.raises(CheckpointError, match=r"fill_color must be one number of 0 to 255, or three .*got"):
+        openclip_preprocess({"fill_color": stored}, (32, 32))
+
+
+@pytest.mark.parametrize(("stored", "mean"), [(0.5, (0.5,) * 3), (None, OPENAI["mean"]), ([], OPENAI["mean"])])
+def test_one_mean_for_all_channels_as_open_clip_takes_it(unchecked, stored, mean):
+    assert openclip_preprocess({"mean": stored, "interpolation": ""}, (32, 32))[0].mean == mean
+
+
+def test_interpolation_at_random_says_what_to_pass(open_clip, tmp_path):
+    """OpenCLIP's own transform runs it as bicubic."""
+    checkpoints.make_openclip(tmp_path, preprocess=checkpoints.PREPROCESS | {"interpolation": "random"})
+    with pytest.raises(CheckpointError, match=r"embeds with bicubic: write 'bicubic' .*'openai-bicubic-shortest'"):
+        convert.read(tmp_path)
+    assert convert.read(tmp_path, preprocess="openai-bicubic-shortest")[0].preprocess.interpolation == "bicubic"
 
 
 HF_IMAGES = {

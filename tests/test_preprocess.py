@@ -70,6 +70,18 @@ def test_photographs_equal_open_clip(shared, reference, resize_mode, interpolati
         np.testing.assert_array_equal(preprocess(path, config)[0], expected(Image.open(path)), err_msg=path.name)
 
 
+@pytest.mark.parametrize("fill", [7, (3, 120, 255)])
+def test_padding_in_any_colour_equals_open_clip(reference, fill):
+    config = config_of((32, 32), "bicubic", "longest", fill)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (20, 50, 3), np.uint8))
+    found = preprocess(image, config)[0]
+    np.testing.assert_array_equal(found, reference(config)(image))
+    np.testing.assert_array_equal(unnormalize(found[None], config)[0, 0, 0], np.full(3, fill))
+    # OpenCLIP fails where the image has another number of channels than the colour.
+    grey = unnormalize(preprocess(image.convert("L"), config), config)
+    np.testing.assert_array_equal(grey[0, -1, -1], np.full(3, fill))
+
+
 MODES = ["1", "L", "LA", "P", "P index", "P bytes", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "HSV"]
 
 

@@ -59,9 +59,10 @@ def resize(image: Image.Image, size: Any, interpolation: InterpolationMode = Int
     return image.resize((size[1], size[0]), getattr(Image.Resampling, interpolation.name))
 
 
-def pad(image: Image.Image, padding: list[int], fill: int = 0) -> Image.Image:
+def pad(image: Image.Image, padding: list[int], fill: int | tuple[int, ...] = 0) -> Image.Image:
     n_bands = len(image.getbands())
-    padded = ImageOps.expand(image, tuple(padding), fill if n_bands == 1 else (fill,) * n_bands)
+    filled = fill if n_bands == 1 or isinstance(fill, tuple) else (fill,) * n_bands
+    padded = ImageOps.expand(image, tuple(padding), filled)
     if image.mode == "P":
         padded.putpalette(image.getpalette())
     return padded
