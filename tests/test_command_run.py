@@ -1,6 +1,7 @@
 """`jaxclip run` as its users meet it."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,9 @@ def test_the_command(tmp_path, capsys):
         found, lines = json.loads(shown.out), shown.err.splitlines()
         assert (exit_.value.code, found["n_images"], found["skipped"]) == (0, 6, {})
         assert (lines[0], lines[-1]) == ("6 images (scenes)", f"wrote {tmp_path / 'run'}: 6 images")
-        assert len(lines) == 2 + len(found["labels"])  # no bar where there is no terminal
+        assert len(lines) == 3 + len(found["labels"])  # no bar where there is no terminal
+        (model,) = (line for line in lines if line.startswith("model "))
+        assert re.search(r"ViT of \d+ layers with \d+ heads, width \d+, .*; (quick_)?gelu; (bicubic|bilinear), ", model)
         assert "label bird: 2 classes, in this order: duck, finch" in lines
     run = jaxclip.open_run(tmp_path / "run")
     drawn = [scene(0, "validation", index)["labels"] for index in range(6)]

@@ -69,8 +69,15 @@ class Convert:
                 preprocess=self.preprocess, dtype=self.dtype, image_size=self.image_size, key=self.key,
                 overwrite=self.overwrite,
             )  # fmt: skip
+        from jaxclip import checkpoint
+        from jaxclip.recognised import recognised
+
+        provenance = json.loads((folder / checkpoint.PROVENANCE).read_text())
+        found = recognised(checkpoint.described(folder)[0], provenance)
+        for name, what in found.items():
+            say(f"{name + ':':<15} {what}")
         say(f"wrote {folder}")
-        return {"folder": str(folder), **json.loads((folder / "provenance.json").read_text())}
+        return {"folder": str(folder), "recognised": found, **provenance}
 
 
 @dataclass(frozen=True)

@@ -124,6 +124,7 @@ class Run:
         from jaxclip.data.found import described, some_sizes, summary
         from jaxclip.data.sources import open_data
         from jaxclip.passes import PassOptions, run_pass
+        from jaxclip.recognised import model_line
         from jaxclip.report.progress import bar
         from jaxclip.report.stages import stages
         from jaxclip.run_folder import check_goes_on, check_place, outline
@@ -150,7 +151,7 @@ class Run:
         hosts.once(lambda: check_goes_on(self.out, known, self.accept))
         smell = size_smell(some_sizes(source), config.vision.image_size, len(source))
         if hosts.is_first():
-            for line in [*described(source), *([smell] if smell else [])]:
+            for line in [*described(source), model_line(config), *([smell] if smell else [])]:
                 say(line)
         with stages("run") as at:
             at("loading the model")
