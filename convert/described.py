@@ -4,6 +4,7 @@ from pathlib import Path
 
 from jaxclip.checkpoint import TokenizerSource
 from jaxclip.config import ClipConfig
+from jaxclip.plain_files import is_there
 
 from .descriptions import choose, described_in
 from .homes import Files, Folder
@@ -36,7 +37,7 @@ def _opened(source: str | Path, offline: bool) -> Source:
     path = Path(text.removeprefix("local-dir:")).expanduser()
     if path.is_dir():
         home: Files = Folder(path)
-    elif path.is_file() or text == "scenes" or not isinstance(source, str) or text.startswith("local-dir:"):
+    elif is_there(path) or text == "scenes" or not isinstance(source, str) or text.startswith("local-dir:"):
         return open_source(source)
     else:
         found = named(text, offline=offline)

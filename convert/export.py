@@ -1,7 +1,6 @@
 """Parameters -> an OpenCLIP checkpoint folder, by the same rules run backwards."""
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import numpy as np
 from jaxclip.checkpoint import TOKENIZER_FILES
 from jaxclip.config import Activation, ClipConfig, TextConfig, VisionConfig
 from jaxclip.params import flatten
+from jaxclip.plain_files import read_bytes
+from jaxclip.whole_files import write_whole
 
 from .headers import write_safetensors
 from .homes import OPENCLIP_CONFIG
@@ -65,8 +66,8 @@ def export_openclip(
         fields["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "."
         for path in Path(tokenizer_dir).iterdir():
             if path.name in TOKENIZER_FILES and path.parent.resolve() != out.resolve():
-                shutil.copyfile(path, out / path.name)
-    (out / OPENCLIP_CONFIG).write_text(json.dumps(fields, indent=2) + "\n", encoding="utf-8")
+                write_whole(out / path.name, read_bytes(path))
+    write_whole(out / OPENCLIP_CONFIG, json.dumps(fields, indent=2) + "\n")
     return out
 
 

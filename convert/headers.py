@@ -1,6 +1,7 @@
 """safetensors files: the header is checked in full before a byte of any tensor is read."""
 
 import json
+import os
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -8,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from jaxclip.plain_files import open_plain
 from jaxclip.strict_json import parse_json
+from jaxclip.whole_files import replaced
 
 from .tensors import CheckpointError, LazyTensor, as_dtype, quantised
 
@@ -33,8 +36,8 @@ def open_safetensors(path: Path) -> dict[str, LazyTensor]:
       CheckpointError: the header does not describe the file: wrong length, unknown dtype, tensors that overlap, leave
         holes or end outside the file.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
+    with open_plain(path) as file:
+        size = os.fstat(file.fileno()).st_size
         length = int.from_bytes(file.read(8), "little")
         if size < 8 or length > min(size - 8, MAX_HEADER):
             raise _broken(path, f"its header would be {length} bytes in a file of {size}")
@@ -58,7 +61,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
         at += array.nbytes
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)
-    with path.open("wb") as file:
+    with replaced(path) as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for array in tensors.values():
             file.write(np.ascontiguousarray(array).tobytes())

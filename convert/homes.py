@@ -4,6 +4,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from huggingface_hub import constants
+
+from jaxclip.plain_files import is_there
 from jaxclip.strict_json import read_object
 
 from .images import HF_KEYS
@@ -25,6 +28,8 @@ class Files(Protocol):
 
 @dataclass(frozen=True)
 class Folder:
+    """A folder of somebody's: of its links only those count that stay in it, or in the hub's cache."""
+
     path: Path
 
     @property
@@ -32,8 +37,29 @@ class Folder:
         return str(self.path)
 
     def find(self, name: str) -> Path | None:
+        """A file, or None where there is none.
+
+        Raises:
+          CheckpointError: something that is no file has its name, or a link out of the folder: what it leads to would
+            be copied into a model that people publish.
+        """
         path = self.path / name
-        return path if path.is_file() else None
+        try:
+            if not is_there(path):
+                return None
+        except ValueError as error:
+            raise CheckpointError(str(error)) from error
+        real, own = path.resolve(), self.path.resolve()
+        places = (own, Path(constants.HF_HUB_CACHE).expanduser().resolve())
+        blobs = own.parent.parent / "blobs"  # of .../snapshots/COMMIT, wherever the cache was copied to
+        if any(real.is_relative_to(place) for place in places) or (
+            own.parent.name == "snapshots" and real.parent == blobs
+        ):
+            return path
+        raise CheckpointError(
+            f"{path} is a link out of its folder, to {real}, which would be carried into the model; put the file "
+            f"itself there, or remove the link."
+        )
 
 
 def check_no_adapter(home: Files) -> None:

@@ -15,6 +15,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from jaxclip.plain_files import open_plain, opened
+
 from .tensors import CheckpointError, LazyTensor, as_dtype, quantised, span
 from .unpickle import Attributes, Refused, StandIn, Unknown, Unpickler
 
@@ -58,7 +60,7 @@ def read_archive(path: Path) -> tuple[Any, bool]:
     Raises:
       CheckpointError: not such a file, not whole, or its pickle asks for something a checkpoint has no use for.
     """
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         start = file.read(len(LEGACY))
     if start == LEGACY:
         raise CheckpointError(
@@ -66,7 +68,7 @@ def read_archive(path: Path) -> tuple[Any, bool]:
             f"torch.save(torch.load({path.name!r}), 'weights.pt')."
         )
     try:
-        with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
+        with _Bounded(path, opener=opened) as file, zipfile.ZipFile(file) as archive:
             return _read(path, archive)
     except CheckpointError:
         raise
@@ -175,7 +177,7 @@ class _Reader:
     def _start(self, name: str, info: zipfile.ZipInfo) -> int:
         """First byte of an entry's data; only the entry's own header in the file knows how long that header is."""
         if name not in self._starts:
-            with self._path.open("rb") as file:
+            with open_plain(self._path) as file:
                 file.seek(info.header_offset)
                 header = file.read(LOCAL_HEADER)
             if len(header) < LOCAL_HEADER or header[:4] != b"PK\x03\x04":

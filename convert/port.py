@@ -1,6 +1,5 @@
 """The two ways in: `read` into memory, `convert` into a folder."""
 
-import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -9,6 +8,7 @@ from typing import Any
 
 from jaxclip import checkpoint
 from jaxclip.checkpoint import TokenizerSource
+from jaxclip.checksums import sha256
 from jaxclip.config import Activation, ClipConfig, PreprocessConfig
 
 from .apply import fill
@@ -89,6 +89,7 @@ def convert(
       FileNotFoundError, CheckpointError: as in `read`.
       OSError: the disk is full; nothing is left behind.
     """
+    checkpoint.tell_leftovers(Path(out).absolute())
     checkpoint.check_free(Path(out), overwrite=overwrite)
     opened, settled, tokenizer = _open(source, Wishes(like, model, activation, preprocess, image_size), dtype, key)
     params = fill(opened.tensors, settled.config, opened.layout, dtype, settled.source_grid)
@@ -131,9 +132,3 @@ def _provenance(source: Source, settled: Settled, tokenizer: TokenizerSource, dt
         "versions": {name: version(name) for name in ("jaxclip", "jax", "numpy", "orbax-checkpoint")},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
-
-
-def sha256(path: Path) -> str:
-    """Hex digest of a file, read once in blocks."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from jaxclip.config import Activation, ClipConfig, PreprocessConfig, VisionConfig
+from jaxclip.plain_files import is_there
 
 from .configs import Towers, openclip_towers, pair
 from .descriptions import description_choice, towers_of
@@ -187,7 +188,7 @@ def _named_cfg(model: str) -> Mapping[str, Any]:
     """The `model_cfg` of a name, or of a JSON file in OpenCLIP's format."""
     if not model.endswith(".json"):
         return model_cfg(model)
-    if not Path(model).is_file():
+    if not is_there(model):
         raise FileNotFoundError(f"model={model!r}: there is no such file.")
     fields = read_json(Path(model))
     return fields.get("model_cfg", fields)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxclip.plain_files import is_there, open_plain
+
 from .descriptions import check_network, check_no_wrapper, choose, described_in, towers_of
 from .headers import open_safetensors
 from .homes import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, check_no_adapter, read_json
@@ -64,7 +66,7 @@ def open_source(source: str | Path, key: str | None = None, *, offline: bool = F
     path = Path(text.removeprefix("local-dir:")).expanduser()
     if path.is_dir():
         return from_home(Folder(path), text, key)
-    if path.is_file():
+    if is_there(path):
         return _from_file(path, text, key)
     if isinstance(source, str) and not source.startswith("local-dir:"):
         return _from_name(source, key, offline)
@@ -173,7 +175,8 @@ def _weights(home: Files, names: tuple[str, ...]) -> tuple[Path, ...]:
     if isinstance(home, Repository):
         return (home.file(*names),)
     assert isinstance(home, Folder)
-    found = sorted(path for path in home.path.iterdir() if path.suffix in WEIGHT_SUFFIXES and path.is_file())
+    names = sorted(path.name for path in home.path.iterdir() if path.suffix in WEIGHT_SUFFIXES and not path.is_dir())
+    found = [path for name in names if (path := home.find(name)) is not None]
     if len(found) == 1:
         return (found[0],)
     held = ", ".join(path.name for path in found[:5]) or "none"
@@ -252,7 +255,7 @@ def open_weights(path: Path) -> tuple[dict[str, State], bool]:
 
     What kind of file it is follows from its content.
     """
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         start = file.read(64)
     if start.startswith(b"version https://git-lfs"):
         raise CheckpointError(f"{path.name} is only a Git LFS pointer; fetch the weights with `git lfs pull`.")

@@ -8,6 +8,8 @@ from pathlib import Path
 import ml_dtypes
 import numpy as np
 
+from jaxclip.plain_files import open_plain
+
 FLOATS = {"float16", "bfloat16", "float32", "float64"}
 
 
@@ -55,7 +57,7 @@ class LazyTensor:
             raise CheckpointError(
                 f"{self.path.name} has a tensor of {list(self.shape)}, too large for memory."
             ) from error
-        with self.path.open("rb", buffering=0) as file:
+        with open_plain(self.path, buffering=0) as file:
             file.seek(self.offset)
             _fill(file, flat, self.path)
         if self.strides is None:

@@ -29,6 +29,7 @@ from jaxtyping import Float, Int
 from jaxclip.config import VisionConfig
 from jaxclip.data.source import UNLABELLED
 from jaxclip.heads import unit_size
+from jaxclip.plain_files import is_there
 from jaxclip.shown import counted
 
 LOST = -2
@@ -71,7 +72,7 @@ class Bank:
         block: int | None = None,
     ):
         self.folder, self._check, self._shapes, self._block = Path(folder), check, dict(shapes or {}), block
-        if not (self.folder / "zarr.json").is_file():
+        if not is_there(self.folder / "zarr.json"):
             raise FileNotFoundError(f"{self.folder} is no bank; run `jaxclip run` with --bank.")
         check(f"{self.folder.name}/zarr.json")
         self.seen, self.rows = self._found()
@@ -116,6 +117,7 @@ class Bank:
         if not path.is_dir():
             there = sorted(p.name for p in self.folder.iterdir() if p.is_dir())
             raise ValueError(f"{self.folder} has no array {name!r}; it has {', '.join(there)}.")
+        is_there(path / "zarr.json")  # and no pipe, which tensorstore would wait for
         self._check(f"{self.folder.name}/{name}/zarr.json")
         with named(path):
             array = open_array(path)
@@ -170,7 +172,7 @@ class Bank:
         """Whether a block is on the disk, in full size. What is stored nowhere has a value all the same, and what is
         packed could have any, so room is made only for what takes as much there."""
         file = self.folder.joinpath(name, "c", str(block), *["0"] * (array.rank - 1))
-        if not file.is_file():
+        if not is_there(file):
             return False
         size = prod(array.chunk_layout.write_chunk.shape) * array.dtype.numpy_dtype.itemsize
         if (held := file.stat().st_size) < size:

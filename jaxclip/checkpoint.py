@@ -9,7 +9,7 @@
 A folder is written under another name beside its place and renamed when its manifest is on disk.
 """
 
-import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -19,10 +19,22 @@ from typing import Any, Literal
 import numpy as np
 
 from .config import ClipConfig
-from .drafts import MANIFEST, appears_whole, check_files, check_space, inventory, read_json, write_json
+from .drafts import (
+    MANIFEST,
+    appears_whole,
+    check_files,
+    check_space,
+    inventory,
+    leftovers,
+    put_back,
+    read_json,
+    write_json,
+)
 from .params import check_shapes, flatten
+from .plain_files import is_there, read_bytes
 from .tokenizer import ClipTokenizer, MissingTokenizer, Tokenizer, from_folder
 from .weights import read_weights, write_weights
+from .whole_files import write_whole
 
 FORMAT = 2
 CONFIG, PROVENANCE, WEIGHTS, TOKENIZER = "config.json", "provenance.json", "weights", "tokenizer"
@@ -52,7 +64,15 @@ class Checkpoint:
 def is_checkpoint(folder: str | Path) -> bool:
     """Whether a path is a complete folder of this format."""
     path = Path(folder)
-    return (path / MANIFEST).is_file() and (path / CONFIG).is_file()
+    return is_there(path / MANIFEST) and is_there(path / CONFIG)
+
+
+def tell_leftovers(folder: Path) -> None:
+    """Put back what a killed conversion into `folder` took away, and name what it left, as a warning."""
+    if put_back(folder):
+        warnings.warn(f"{folder} was put back: a conversion was killed while it replaced it.", stacklevel=2)
+    for path in leftovers(folder):
+        warnings.warn(f"{path} is left of a conversion that was killed, and not needed; delete it.", stacklevel=2)
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:
@@ -132,7 +152,11 @@ def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtyp
     """
     folder = Path(folder).absolute()
     if not is_checkpoint(folder):
-        raise FileNotFoundError(f"{folder} is no converted checkpoint: it has no {MANIFEST}. Run `jaxclip convert`.")
+        left = next((path for path in leftovers(folder) if (path / folder.name).is_dir()), None)
+        back = f" What it was lies in {left}: `jaxclip convert` to {folder} puts it back." if left else ""
+        raise FileNotFoundError(
+            f"{folder} is no converted checkpoint: it has no {MANIFEST}. Run `jaxclip convert`.{back}"
+        )
     manifest = read_json(folder / MANIFEST)
     if manifest.get("format") != FORMAT:
         raise ValueError(
@@ -199,8 +223,8 @@ def _write_tokenizer(folder: Path, tokenizer: TokenizerSource) -> None:
         return
     folder.mkdir()
     for path in sorted(tokenizer.folder.iterdir()):
-        if path.is_file() and path.name in TOKENIZER_FILES:
-            shutil.copyfile(path, folder / path.name)
+        if path.name in TOKENIZER_FILES and is_there(path):
+            write_whole(folder / path.name, read_bytes(path))
 
 
 TOKENIZER_FILES = frozenset(

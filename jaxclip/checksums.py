@@ -5,19 +5,25 @@ from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from jaxclip.plain_files import is_there, open_plain
+
 THREADS = 4
 """Python lets go of its lock while it hashes."""
 
 
 def sha256(path: Path) -> str:
     """Of one file; whatever its size, in little memory."""
-    with path.open("rb") as file:
+    with open_plain(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def checksums(folder: Path, names: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of files of a folder by their names in it; those that are not there are left out."""
-    present = [name for name in names if (folder / name).is_file()]
+    """SHA-256 of files of a folder by their names in it; those that are not there are left out.
+
+    Raises:
+      ValueError: something that is no file has such a name.
+    """
+    present = [name for name in names if is_there(folder / name)]
     with ThreadPoolExecutor(THREADS) as threads:
         return dict(zip(present, threads.map(lambda name: sha256(folder / name), present), strict=True))
 

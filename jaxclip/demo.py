@@ -1,6 +1,5 @@
 """The demo: the shipped CLIP converted, verified, and explained on scenes it has never seen."""
 
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +21,7 @@ from jaxclip.report.figures import effects_figure, map_figure, save
 from jaxclip.report.stages import stages
 from jaxclip.report.tables import print_checks, print_numbers
 from jaxclip.shown import counted
+from jaxclip.whole_files import write_results
 from jaxclip.zeroshot import accuracy, class_embeddings, contrast, text_embeddings
 
 SEED = 0
@@ -70,7 +70,7 @@ def demo(out: Path, n_scenes: int, say: Callable[[str], None]) -> dict[str, Any]
     checked = [check.to_dict() for check in checks]
     result: dict[str, Any] = {"model": clip.config.name, "checks": checked, "factors": factors, "picture": seen}
     result["seconds"] = round(time.monotonic() - started, 1)
-    (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_results(out / "results.json", result)
     say(f"wrote {out / 'results.json'} and {counted(1 + len(result['factors']), 'figure')} in {result['seconds']} s")
     if broken := [check.what for check in checks if not check.holds]:
         raise ValueError(f"out of tolerance: {'; '.join(broken)}. Please report this with {out / 'results.json'}.")

@@ -1,9 +1,12 @@
 """Folders that appear whole or not at all, whatever happens while they are written, and that know if they changed."""
 
+import ctypes
 import errno
 import json
 import os
+import re
 import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -12,11 +15,13 @@ from tempfile import mkdtemp
 from typing import Any
 
 from jaxclip.checksums import changed, checksums
+from jaxclip.disk_faults import disk_explained
+from jaxclip.plain_files import is_there
 from jaxclip.strict_json import read_object
+from jaxclip.whole_files import write_whole
 
 MANIFEST = "manifest.json"
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-FAILING = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.ENETDOWN, errno.EROFS)
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
 SPARE = 64 * 2**20  # bytes of disk that a save needs beside what it counted
 
 
@@ -24,65 +29,139 @@ SPARE = 64 * 2**20  # bytes of disk that a save needs beside what it counted
 def appears_whole(folder: Path) -> Iterator[Path]:
     """A draft beside `folder` that takes its place on success and vanishes on any failure.
 
+    A process that is killed leaves what was there, or all of the new one, and maybe a draft, which `leftovers` finds;
+    only where the system cannot exchange two names can it leave neither, and then `put_back` has the old one.
+
     Raises:
       OSError: the disk is full or fails, in one sentence; any other error of the body as it is.
     """
     with disk_explained(folder, f"while {folder.name} was written and nothing was left behind", "run it again"):
         draft = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".draft", dir=folder.parent))
-        try:
-            yield draft
-            _sync(draft)
-            draft.chmod(0o755)
-            _replace(draft, folder)
-        except BaseException:
-            _remove(draft)
-            raise
+        with _in_use(draft):
+            try:
+                yield draft
+                _sync(draft)
+                draft.chmod(0o755)
+                _replace(draft, folder)
+            except BaseException:
+                _remove(draft)
+                raise
+
+
+def leftovers(folder: Path) -> list[Path]:
+    """What processes that were killed while they wrote `folder` left beside it; nothing that one still writes."""
+    named = re.compile(rf"\.{re.escape(folder.name)}\.\w{{8}}\.(draft|old)")
+    if not folder.parent.is_dir():
+        return []
+    found = sorted(path for path in folder.parent.iterdir() if named.fullmatch(path.name) and path.is_dir())
+    return [] if any(_is_in_use(path) for path in found) else found
+
+
+def put_back(folder: Path) -> bool:
+    """Give its name back to a folder that was being replaced when the process was killed between two renames."""
+    kept = [path / folder.name for path in leftovers(folder) if (path / folder.name).is_dir()]
+    if os.path.lexists(folder) or len(kept) != 1:
+        return False
+    kept[0].rename(folder)
+    kept[0].parent.rmdir()
+    return True
 
 
 @contextmanager
-def disk_explained(folder: Path, outcome: str, then: str) -> Iterator[None]:
-    """A disk that is full or fails in one sentence, whichever library met it.
-
-    Args:
-      folder: that was written to.
-      outcome: what became of it, after "the disk filled up".
-      then: what to do when there is space.
-    """
+def _in_use(draft: Path) -> Iterator[None]:
+    """Others can tell that a draft is being written, for as long as this process lives."""
     try:
+        import fcntl
+    except ImportError:  # Windows
         yield
-    except Exception as error:
-        if not (fault := disk_fault(error)):
-            raise
-        code, what, remedy = fault
-        raise OSError(code, f"{what} {outcome}; {remedy}{then}", str(folder)) from error
+        return
+    handle = os.open(draft, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # some network disks have no locks
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _is_in_use(draft: Path) -> bool:
+    try:
+        import fcntl
+
+        handle = os.open(draft, os.O_RDONLY | os.O_NOFOLLOW)
+    except (ImportError, OSError):
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        return error.errno in (errno.EWOULDBLOCK, errno.EACCES)
+    finally:
+        os.close(handle)
+    return False
 
 
 def _replace(draft: Path, folder: Path) -> None:
-    old = None
-    if folder.exists():
-        old = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".old", dir=folder.parent)) / folder.name
+    if not os.path.lexists(folder):
+        draft.rename(folder)
+        _sync_folder(folder.parent)
+    elif _exchanged(draft, folder):
+        try:
+            _sync_folder(folder.parent)
+        except OSError:
+            with suppress(OSError):
+                _exchanged(draft, folder)
+            raise
+        _discard(draft)
+    else:
+        _replace_in_two(draft, folder)
+
+
+def _exchanged(one: Path, other: Path) -> bool:
+    """Swap two names in one step; False where the system or the file system cannot."""
+    swap = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None) if sys.platform == "linux" else None
+    if swap is None:
+        return False
+    swap.argtypes = (ctypes.c_int, ctypes.c_char_p, ctypes.c_int, ctypes.c_char_p, ctypes.c_uint)
+    if swap(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
+        return True
+    code = ctypes.get_errno()
+    if code in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM):
+        return False
+    raise OSError(code, os.strerror(code), str(other))
+
+
+def _replace_in_two(draft: Path, folder: Path) -> None:
+    """By two renames, between which nothing has the name: what a process that is killed there leaves, `put_back`
+    finds."""
+    old = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".old", dir=folder.parent)) / folder.name
     try:
-        if old:
-            folder.rename(old)
+        folder.rename(old)
         draft.rename(folder)
         _sync_folder(folder.parent)
     except OSError:
         _back(draft, folder, old)
         raise
-    if old:
-        shutil.rmtree(old.parent, ignore_errors=True)
+    _discard(old)
+    shutil.rmtree(old.parent, ignore_errors=True)
 
 
-def _back(draft: Path, folder: Path, old: Path | None) -> None:
+def _back(draft: Path, folder: Path, old: Path) -> None:
     """Everything under the name it had before. What a failing disk does not let back stays where it is."""
     with suppress(OSError):
         if not draft.exists():
             folder.rename(draft)
-        if old and old.exists():
+        if os.path.lexists(old):
             old.rename(folder)
-    if old:
-        with suppress(OSError):
-            old.parent.rmdir()
+    with suppress(OSError):
+        old.parent.rmdir()
+
+
+def _discard(old: Path) -> None:
+    """Delete a folder, or a link to one and nothing of what it leads to."""
+    if old.is_symlink():
+        old.unlink()
+    else:
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _remove(draft: Path) -> None:
@@ -90,31 +169,14 @@ def _remove(draft: Path) -> None:
     and each may make its folder again."""
     quiet = 0
     for _ in range(100):
-        if draft.exists():
-            shutil.rmtree(draft, ignore_errors=True)
+        if os.path.lexists(draft):
+            _discard(draft)
             quiet = 0
         else:
             quiet += 1
         if quiet == 5:
             return
         time.sleep(0.05)
-
-
-def disk_fault(error: BaseException) -> tuple[int, str, str] | None:
-    """Its code, what happened and what to do first, if a full or failing disk is behind an error.
-
-    Orbax and tensorstore have their own types of error, with the system's words inside. An OSError that only quotes how
-    a disk failed is one of ours, and says more.
-    """
-    code, said = getattr(error, "errno", None), str(error).lower()
-    if code not in (*FULL, *FAILING):
-        quoted = FULL if isinstance(error, OSError) else (*FULL, *FAILING)
-        code = next((code for code in quoted if os.strerror(code).lower() in said), None)
-    if code is None:
-        return None
-    if code in FULL:
-        return errno.ENOSPC, "the disk filled up", "free some space and "
-    return code, f"the disk or network failed ({os.strerror(code)})", ""
 
 
 def check_space(parent: Path, needed: int) -> None:
@@ -161,18 +223,29 @@ def check_files(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Compare every byte of a folder with its manifest, before any of them is believed: sizes first, then contents.
 
     Raises:
-      ValueError: a file is missing or is not what it was, by name.
+      ValueError: a file is missing, is not what it was, or is one too many, by name.
     """
     files = manifest.get("files")
     if not isinstance(files, dict) or not all(_is_entry(name, said) for name, said in files.items()):
         raise ValueError(f"{folder / MANIFEST} is no list of files with their sizes and checksums; convert it again.")
     for name, said in files.items():
-        if not (folder / name).is_file():
+        if not is_there(folder / name):
             raise ValueError(f"{folder} lacks {name}, which its manifest names; convert it again.")
         if (folder / name).stat().st_size != said["bytes"]:
             raise ValueError(_another(folder, name))
+    if strange := next(_strangers(folder, files), None):
+        raise ValueError(f"{folder} holds {strange}, which its manifest does not name; remove it, or convert again.")
     for name in changed(folder, {name: said["sha256"] for name, said in files.items()}):
         raise ValueError(_another(folder, name))
+
+
+def _strangers(folder: Path, files: Mapping[str, Any]) -> Iterator[str]:
+    """Files in its own folders that libraries might read, whoever put them there; beside these, people keep notes."""
+    for path in folder.rglob("*"):
+        name = path.relative_to(folder)
+        inside = len(name.parts) > 1 and not any(part.startswith(".") for part in name.parts)
+        if inside and name.as_posix() not in files and (path.is_symlink() or not path.is_dir()):
+            yield name.as_posix()
 
 
 def _is_entry(name: str, said: Any) -> bool:
@@ -187,7 +260,7 @@ def _another(folder: Path, name: str) -> str:
 
 def write_json(path: Path, fields: Mapping[str, Any]) -> None:
     """For people to read as well."""
-    path.write_text(json.dumps(fields, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:

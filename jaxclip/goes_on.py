@@ -14,6 +14,7 @@ import numpy as np
 from jaxclip.checksums import changed
 from jaxclip.data.order import Order
 from jaxclip.data.stamps import Listing
+from jaxclip.plain_files import open_plain, read_bytes
 
 Accepted = Literal["code", "machine", "files"]
 """What a pass may go on with although it differs: jaxclip's code, the processor or driver, inodes of files."""
@@ -86,7 +87,7 @@ def changed_files(folder: Path, info: Mapping[str, Any], listing: Listing) -> li
     """
     if next(changed(folder, {STAMPS: info["data"].get("stamps", "")}), None):
         raise ValueError(f"{folder / STAMPS} is damaged or missing; delete {folder} and run it again.")
-    return listing.changed(np.load(io.BytesIO((folder / STAMPS).read_bytes())))
+    return listing.changed(np.load(io.BytesIO(read_bytes(folder / STAMPS))))
 
 
 def as_file(listing: Listing) -> bytes:
@@ -116,7 +117,7 @@ def _short(one: Any, other: Any) -> list[str]:
 def _progress(path: Path) -> tuple[int, list[dict[str, Any]]]:
     """Steps that a saved state counts, and what was accepted; a damaged one is found when it is read whole."""
     try:
-        with path.open("rb") as file, np.load(file) as held:
+        with open_plain(path) as file, np.load(file) as held:
             said = json.loads(held["changes"].tobytes()) if "changes" in held else []
             return int(held["n_batches"]), said if isinstance(said, list) else []
     except Exception:  # no state, or a damaged archive, which can raise nearly anything

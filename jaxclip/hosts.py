@@ -15,6 +15,7 @@ from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxclip.goes_on import differences
+from jaxclip.plain_files import is_there, read_bytes
 
 
 def is_first() -> bool:
@@ -80,7 +81,7 @@ def check_shared(path: Path) -> None:
     """
     if jax.process_count() == 1:
         return
-    held = path.read_bytes() if path.is_file() else b""
+    held = read_bytes(path) if is_there(path) else b""
     seen = gather(json.dumps(gather(held)[0] == held != b"").encode())
     if blind := [host for host, answer in enumerate(seen) if not json.loads(answer)]:
         raise OSError(

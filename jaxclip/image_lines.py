@@ -9,6 +9,7 @@ While a pass goes on they stand in images.part.jsonl in the order they were read
 """
 
 import hashlib
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -16,8 +17,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jaxclip.run_folder import IMAGES, LINES, damaged, replaced
+from jaxclip.plain_files import is_there, read_bytes
+from jaxclip.run_folder import IMAGES, LINES, damaged
 from jaxclip.shown import counted
+from jaxclip.whole_files import append, replaced
 
 MOST_AHEAD = 2**24
 """Numbers that an unfinished pass may have left out on the way to its last image; room is made for all of them."""
@@ -37,14 +40,16 @@ class ImageLines:
 
     def __init__(self, folder: Path, n_bytes: int, said: str | None):
         self.folder, path = folder, folder / LINES
-        held = path.read_bytes()[:n_bytes] if path.exists() else b""
+        held = read_bytes(path)[:n_bytes] if is_there(path) else b""
         if len(held) < n_bytes:
             raise ValueError(f"{path} was cut short; delete {folder} and run it again.")
         self._digest = hashlib.sha256(held)
         if said is not None and self._digest.hexdigest() != said:
             raise ValueError(damaged(folder, LINES))
-        self._file, self.n_bytes = path.open("ab"), n_bytes
-        self._file.truncate(n_bytes)
+        # A file of its own, whatever lay there: what follows is written to it in place.
+        with replaced(path) as file:
+            file.write(held)
+        self._file, self.n_bytes = io.BufferedWriter(append(path)), n_bytes
 
     def add(self, line: bytes) -> None:
         self._file.write(line)
@@ -60,7 +65,7 @@ class ImageLines:
     def put_in_order(self) -> str:
         """Write images.jsonl itself, in the data's order; its SHA-256."""
         self.sync()
-        lines = (self.folder / LINES).read_bytes().splitlines(keepends=True)
+        lines = read_bytes(self.folder / LINES).splitlines(keepends=True)
         text = b"".join(sorted(lines, key=_row))
         with replaced(self.folder / IMAGES) as file:
             file.write(text)

@@ -55,12 +55,12 @@ from jaxclip.run_folder import (
     describe,
     fixed_checksums,
     read_info,
-    replaced,
     settle,
 )
 from jaxclip.run_size import MEMORY, Size, check_size, run_size
 from jaxclip.runs import Run, State, by_key, open_run, read_state
 from jaxclip.shown import counted
+from jaxclip.whole_files import replaced
 
 
 @dataclass(frozen=True, kw_only=True)

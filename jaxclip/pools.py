@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from jaxclip.plain_files import is_there, read_bytes
 from jaxclip.shown import counted
 
 DATA = Path(__file__).parent / "data"
@@ -94,16 +95,16 @@ def read_lines(path: str | Path) -> list[str]:
       ValueError: it is no text.
     """
     path = Path(path)
-    if not path.is_file():
+    if not is_there(path):
         raise FileNotFoundError(f"there is no file {path}; it should have one text a line.")
     try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines()]
+        return [line.strip() for line in read_bytes(path).decode("utf-8-sig").splitlines()]
     except UnicodeDecodeError as error:
         raise ValueError(f"{path} is no text in UTF-8 ({error}); save it as UTF-8.") from error
 
 
 def _array(path: Path) -> Float[np.ndarray, "text embed"]:
-    if not path.is_file():
+    if not is_there(path):
         raise FileNotFoundError(f"there is no file {path}; it should hold one embedding a row.")
     try:
         # Mapped first: NumPy makes room for what the header declares, and a mapping cannot be longer than the file.

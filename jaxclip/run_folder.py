@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from flax import nnx
 
-from jaxclip import lock_holder
+from jaxclip import lock_holder, plain_files
 from jaxclip.checksums import changed, checksums
 from jaxclip.clip import Clip
 from jaxclip.config import ClipConfig, Compute
@@ -22,8 +22,10 @@ from jaxclip.data.stamps import Listing
 from jaxclip.goes_on import STAMPS, as_file, changed_files, check_files, check_program, differences
 from jaxclip.heads import head_matrices
 from jaxclip.params import flatten
+from jaxclip.plain_files import is_there
 from jaxclip.program import program
 from jaxclip.strict_json import parse_json
+from jaxclip.whole_files import check_free_place, check_own_folder, is_draft, own, replaced
 
 FORMAT = 4
 READABLE = (3, FORMAT)
@@ -85,8 +87,10 @@ def check_place(folder: Path) -> None:
     if folder.exists() and not folder.is_dir():
         raise FileExistsError(f"{folder} is a file; name a folder for the run.")
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    strange = there - {LOCK, MATRICES, f"{MATRICES}.draft", f"{RUN}.draft", STAMPS, f"{STAMPS}.draft"}
-    if strange and not (folder / RUN).is_file():
+    strange = {name for name in there if not is_draft(name)} - {LOCK, MATRICES, STAMPS, RUN}
+    for name in sorted(there & {LOCK, MATRICES, STAMPS, RUN}):
+        check_free_place(folder / name)
+    if strange and not is_there(folder / RUN):
         raise FileExistsError(f"{folder} holds {sorted(strange)[0]} and is no run; name another folder.")
 
 
@@ -99,11 +103,36 @@ def claimed(folder: Path) -> Iterator[None]:
     """
     check_place(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+b") as lock:
+    with os.fdopen(own(folder / LOCK, os.O_RDWR | os.O_CREAT), "r+b") as lock:
         if not _lock(lock):
             raise FileExistsError(f"another process is running into {folder}: {lock_holder.told(lock)}.")
         lock_holder.note(lock)
+        _check_own(folder)
         yield
+
+
+def _check_own(folder: Path) -> None:
+    """Make sure that all a run may write to is its own; what was being written when a process ended is removed.
+
+    Tensorstore opens files by names that can be foreseen, a block's with ".__lock" behind it, and follows links.
+
+    Raises:
+      ValueError: something in it is a link, a pipe or a device, by name.
+    """
+    for name in (RUN, MATRICES, STAMPS, IMAGES, STATE, LINES):
+        check_free_place(folder / name)
+    for path in folder.iterdir():
+        if is_draft(path.name):
+            path.unlink()
+    check_own_folder(folder / BANK)
+    # Names first, as files go while it is walked.
+    for place, inner, files in list(os.walk(folder / BANK)):
+        for path in (Path(place, name) for name in (*inner, *files)):
+            if path.name in inner and not path.is_symlink():
+                continue
+            check_free_place(path)
+            if is_draft(path.name) or path.name.endswith(".__lock"):
+                path.unlink()
 
 
 def _lock(file: BinaryIO) -> bool:
@@ -116,22 +145,6 @@ def _lock(file: BinaryIO) -> bool:
     except OSError as error:
         return error.errno not in (errno.EWOULDBLOCK, errno.EACCES)  # some network disks have no locks at all
     return True
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of `path` when it is complete and on the disk; until then the old one stays."""
-    draft = path.with_name(f"{path.name}.draft")
-    try:
-        with draft.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            draft.unlink(missing_ok=True)
-        raise
 
 
 def settle(
@@ -152,11 +165,11 @@ def settle(
     Raises:
       ValueError: it is another one, naming what differs.
     """
-    begun = (folder / RUN).is_file()
+    begun = is_there(folder / RUN)
     if begun:
         info = read_info(folder)
         _same(folder, _identity(info), _identity(described), listing)
-        if (folder / STATE).is_file():
+        if is_there(folder / STATE):
             check_files(folder, info, listing, accept)
             return check_program(folder, info, described, accept)
     stamps = as_file(listing)
@@ -180,7 +193,7 @@ def check_goes_on(folder: Path, outlined: Mapping[str, Any], accept: Collection[
     Raises:
       ValueError: it is another one, naming what differs.
     """
-    if (folder / RUN).is_file():
+    if is_there(folder / RUN):
         info = read_info(folder)
         held = {
             name: {key: value for key, value in part.items() if key in outlined[name]}
@@ -188,7 +201,7 @@ def check_goes_on(folder: Path, outlined: Mapping[str, Any], accept: Collection[
             for name, part in info.items() if name in outlined
         }  # fmt: skip
         _same(folder, _identity(held), _identity(outlined))
-        if (folder / STATE).is_file():
+        if is_there(folder / STATE):
             check_program(folder, info, outlined, accept)
 
 
@@ -233,7 +246,7 @@ def read_info(folder: Path) -> dict[str, Any]:
       ValueError: it is damaged, or of another version's format.
     """
     try:
-        info = parse_json((folder / RUN).read_bytes())
+        info = parse_json(plain_files.read_bytes(folder / RUN))
     except ValueError as error:
         raise ValueError(f"{folder / RUN} is damaged ({error}); delete {folder} and run it again.") from error
     if not isinstance(info, dict) or info.get("format") not in READABLE:

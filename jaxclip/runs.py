@@ -20,6 +20,7 @@ from jaxclip.data.order import Order
 from jaxclip.data.source import UNLABELLED
 from jaxclip.heads import HeadState
 from jaxclip.image_lines import read_image_lines
+from jaxclip.plain_files import is_there, open_plain, read_bytes
 from jaxclip.run_folder import BANK, IMAGES, LINES, MATRICES, RUN, STATE, check_unchanged, damaged, read_info
 from jaxclip.shown import counted
 
@@ -243,7 +244,7 @@ class Run:
     @cached_property
     def _lines(self) -> list[dict[str, Any]]:
         path = self.folder / (IMAGES if self.is_finished else LINES)
-        text = path.read_bytes()[: self.state.n_bytes] if path.exists() else b""
+        text = read_bytes(path)[: self.state.n_bytes] if is_there(path) else b""
         if len(text) < self.state.n_bytes:
             raise ValueError(f"{path} was cut short; delete {self.folder} and run it again.")
         if text and hashlib.sha256(text).hexdigest() != self.state.checksums[IMAGES]:
@@ -292,7 +293,7 @@ def find_run(folder: str | Path) -> Run:
       ValueError: run.json is damaged.
     """
     folder = Path(folder).absolute()
-    if not (folder / RUN).is_file():
+    if not is_there(folder / RUN):
         raise FileNotFoundError(f"{folder} is no run: it has no {RUN}. Make one with `jaxclip run MODEL DATA --out`.")
     return Run(folder, read_info(folder))
 
@@ -303,10 +304,10 @@ def read_state(folder: Path, info: dict[str, Any]) -> State:
     Raises:
       ValueError: the file is damaged, or run.json is not the one it was saved beside.
     """
-    if not (folder / STATE).is_file():
+    if not is_there(folder / STATE):
         return State(0, 0, _empty(info), {})
     try:
-        with (folder / STATE).open("rb") as file, np.load(file) as held:
+        with open_plain(folder / STATE) as file, np.load(file) as held:
             if any(part.compress_type != ZIP_STORED for part in held.zip.infolist()):  # could be any number of bytes
                 raise ValueError("it is compressed")
             if part := held.zip.testzip():

@@ -26,6 +26,7 @@ from jaxclip.metrics import Segmented, score_batch
 from jaxclip.nonfinite import check_images
 from jaxclip.precision import finite
 from jaxclip.segmentation import foreground, heatmaps, label_pixels, to_pixels
+from jaxclip.whole_files import own_folder
 from jaxclip.windows import label_windows, window_maps
 from jaxclip.zeroshot import contrast
 
@@ -156,7 +157,7 @@ def write_masks(
       names: of the classes.
       progress: called after every picture.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    own_folder(folder)
     entries, total, used = [], None, set()
     for i, one in enumerate(found):
         # Names come from the data: no way out of the folder, and none twice.

@@ -2,9 +2,12 @@
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
+
+from jaxclip.plain_files import open_plain
 
 MAX_FILE = 16 * 2**20  # bytes; descriptions of models and runs are a thousandth of that
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -38,12 +41,14 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
       remedy: what to do where it is none, after a semicolon.
 
     Raises:
-      ValueError: it is huge, no JSON, or no object.
+      ValueError: it is no file, huge, no JSON, or no object.
     """
-    if (size := path.stat().st_size) > MAX_FILE:
-        raise ValueError(f"{path} is {size} bytes, expected a short description; {remedy}.")
+    with open_plain(path) as file:
+        if (size := os.fstat(file.fileno()).st_size) > MAX_FILE:
+            raise ValueError(f"{path} is {size} bytes, expected a short description; {remedy}.")
+        content = file.read(size)
     try:
-        value = parse_json(path.read_bytes())
+        value = parse_json(content)
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error!s:.200}); {remedy}.") from error
     if not isinstance(value, dict):

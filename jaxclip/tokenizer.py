@@ -20,7 +20,8 @@ import regex
 from jaxtyping import Int, Integer
 from tokenizers.models import BPE
 
-from jaxclip.strict_json import parse_json
+from jaxclip.plain_files import is_there, refuse_special
+from jaxclip.strict_json import read_object
 
 Clean = Literal["lower", "whitespace", "canonicalize"]
 """`lower` is CLIP's, `whitespace` keeps the case, `canonicalize` also drops punctuation (SigLIP, mT5)."""
@@ -155,7 +156,7 @@ class MissingTokenizer:
 def has_tokenizer(folder: str | Path) -> bool:
     """Whether a folder holds tokenizer files of its own that `from_folder` can read."""
     names = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
-    return any((Path(folder) / name).is_file() for name in names)
+    return any(is_there(Path(folder) / name) for name in names)
 
 
 def from_folder(
@@ -251,9 +252,12 @@ def _read_backend(folder: Path) -> Any:
 
     settings = folder / "tokenizer_config.json"
     try:
-        if not settings.is_file() and not (folder / "config.json").is_file():
+        for path in folder.iterdir():  # transformers and its Rust half open them by name
+            refuse_special(path)
+        held = read_object(settings, "download it again") if is_there(settings) else {}
+        if not is_there(settings) and not is_there(folder / "config.json"):
             return PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
-        if settings.is_file() and parse_json(settings.read_bytes()).get("tokenizer_class") == "PreTrainedTokenizerFast":
+        if held.get("tokenizer_class") == "PreTrainedTokenizerFast":
             return PreTrainedTokenizerFast.from_pretrained(folder, local_files_only=True)
         from transformers import AutoTokenizer  # two more, to look the class up among all of them
 

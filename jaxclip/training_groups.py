@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from jaxclip.plain_files import is_there
 from jaxclip.runs import Run, find_run, open_run
 
 
@@ -46,7 +47,7 @@ def training_groups(run: Run, kind: str, given: str | None = None) -> TrainingGr
     names = run.label_names.get(kind, ())
     if given is None:
         return _of_data(run, kind, names)
-    if (Path(given) / "run.json").is_file():
+    if is_there(Path(given) / "run.json"):
         return _of_run(Path(given), kind, names)
     return _of_numbers(given, names)
 

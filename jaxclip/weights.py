@@ -15,7 +15,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from .config import ClipConfig
-from .drafts import disk_fault
+from .disk_faults import disk_fault
 from .params import check_shapes, unflatten
 
 

@@ -20,6 +20,8 @@ from tempfile import TemporaryDirectory
 import pytest
 import small_pass
 
+from jaxclip import image_lines, whole_files
+
 
 def child(pictures, out, warm=True):
     """A pass as another process that is about to begin, and about how many seconds it takes, if it was to find out."""
@@ -97,14 +99,16 @@ class Count:
 def faulty_writes(out, count):
     """Python's own writing below a folder: short, and failing when the counter says so."""
     with pytest.MonkeyPatch.context() as patch:
-        opened, fsync, replace = Path.open, os.fsync, Path.replace
+        fsync, replace = os.fsync, os.replace
 
-        def open_(self, mode="r", *rest, **options):
-            if not self.is_relative_to(out) or not set(mode) & set("wa") or self.name == ".lock":
-                return opened(self, mode, *rest, **options)
-            count()
-            buffered = io.BufferedWriter(Flaky(io.FileIO(self, mode.replace("b", "")), count))
-            return buffered if "b" in mode else io.TextIOWrapper(buffered, encoding="utf-8")
+        def flaky(opened):
+            def open_(path):
+                if not path.is_relative_to(out):
+                    return opened(path)
+                count()
+                return Flaky(opened(path), count)
+
+            return open_
 
         def counted(function):
             def call(*arguments):
@@ -113,8 +117,9 @@ def faulty_writes(out, count):
 
             return call
 
-        patch.setattr(Path, "open", open_)
-        patch.setattr(Path, "replace", counted(replace))
+        patch.setattr(whole_files, "create", flaky(whole_files.create))
+        patch.setattr(image_lines, "append", flaky(image_lines.append))
+        patch.setattr(os, "replace", counted(replace))
         patch.setattr(os, "fsync", counted(fsync))
         yield
 

@@ -1,12 +1,13 @@
 """What commands share: where "scenes" is, where words and results go."""
 
-import json
 import re
 import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from jaxclip.whole_files import check_free_place, write_results
 
 
 class Failed(Exception):
@@ -32,6 +33,10 @@ def pictures(paths: Sequence[Path], out: Path) -> tuple[Path, ...]:
     Raises:
       FileNotFoundError: one is not there.
     """
+    from jaxclip.plain_files import refuse_special
+
+    for path in paths:
+        refuse_special(path)
     for path in (path for path in paths if path.is_file()):
         check_picture(path)
     drawn = {path: re.fullmatch(r"scenes/(\d+)", path.as_posix()) for path in paths if not path.is_file()}
@@ -55,12 +60,12 @@ def check_picture(path: Path) -> None:
 def _draw(index: int, out: Path) -> Path:
     from PIL import Image
 
+    from jaxclip.data.mask_files import save_png
     from jaxclip.data.scenes import scene
 
     out.mkdir(parents=True, exist_ok=True)
     path = out / f"scene_{index}.png"
-    Image.fromarray(scene(0, "test", index)["image"]).save(path)
-    return path
+    return save_png(Image.fromarray(scene(0, "test", index)["image"]), path)
 
 
 def check_folder(out: Path) -> None:
@@ -69,6 +74,7 @@ def check_folder(out: Path) -> None:
     Raises:
       NotADirectoryError: a file is in the way.
       PermissionError: nothing can be written there.
+      ValueError: its results.json is a link, a pipe or a device.
     """
     if files := [part for part in (out, *out.parents) if part.is_file()]:
         raise NotADirectoryError(f"{files[0]} is a file; --out needs a folder, or the name of a new one.")
@@ -77,6 +83,7 @@ def check_folder(out: Path) -> None:
         tempfile.TemporaryFile(dir=there).close()  # what permissions say is not all: the disk may be read-only
     except OSError as error:
         raise PermissionError(f"nothing can be written in {there} ({error.strerror}); name another --out.") from error
+    check_free_place(out / "results.json")
 
 
 def check_file(out: Path | None) -> None:
@@ -85,11 +92,13 @@ def check_file(out: Path | None) -> None:
     Raises:
       IsADirectoryError: a folder is in the way.
       NotADirectoryError, PermissionError: its folder cannot be made, or nothing can be written there.
+      ValueError: it is a link, a pipe or a device.
     """
     if out is not None and out.is_dir():
         raise IsADirectoryError(f"{out} is a folder; --out needs a file, such as {out / 'result.json'}.")
     if out is not None:
         check_folder(out.parent)
+        check_free_place(out)
 
 
 def check_texts(texts: Sequence[str]) -> None:
@@ -131,5 +140,5 @@ def say(text: str) -> None:
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(result, indent=1) + "\n")
+    """What a command found."""
+    write_results(path, result)

@@ -15,6 +15,9 @@ from jaxclip.commands.retrieve import Retrieve
 from jaxclip.commands.run import Run
 from jaxclip.commands.segment import Segment
 from jaxclip.commands.textspan import TextSpan
+from jaxclip.whole_files import check_own_folder
+
+RESULTS = "ablate", "debias", "retrieve", "segment"
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,8 @@ class Demo:
     def run(self) -> dict[str, Any]:
         check_folder(self.out)
         check_least(n_scenes=self.n_scenes)
+        for name in ("model", "run", "textspan", *RESULTS):
+            check_own_folder(self.out / name)
         from jaxclip.report.stages import stages
 
         with stages("demo") as at:
@@ -66,5 +71,5 @@ class Demo:
         yield "retrieve", Retrieve(run, ("0", "1"), out=out / "retrieve", property="colour", split="test")
         some = min(60, self.n_scenes)
         yield "segment", Segment(model, "scenes", out=out / "segment", split="test", limit=some)
-        results = tuple(out / name for name in ("ablate", "debias", "retrieve", "segment"))
+        results = tuple(out / name for name in RESULTS)
         yield "report", Report((run,), out=out / "report.html", results=results, split="test")

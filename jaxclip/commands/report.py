@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import check_file, check_least, check_texts, resolve, say
+from jaxclip.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,7 @@ class Report:
             with stages(run.folder.name) as progress:
                 parts.append(collect(run, clip, pictures, pools[i], options, source=where, progress=progress))
         html = page(parts, results)
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        self.out.write_text(html, encoding="utf-8")
+        write_whole(self.out, html)
         for run in opened:
             most = head_sizes(run.config.vision.head_dim, run.config.vision.embed_dim, 1)[1]
             if self.steps > most:

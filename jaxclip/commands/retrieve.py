@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import check_folder, check_least, check_picture, say, write_json
+from jaxclip.plain_files import is_there
 
 if TYPE_CHECKING:
     from jaxclip.clip import Clip
@@ -206,7 +207,7 @@ def find_query(run: "Run", query: str) -> int | None:
     """
     if query in run.names:
         found = run.names.index(query)
-    elif Path(query).is_file():
+    elif is_there(query):
         return None
     elif query.isascii() and query.isdigit() and int(query) < len(run.names):
         found = int(query)

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import check_folder, check_least, say, write_json
+from jaxclip.whole_files import write_whole
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class TextSpan:
         result = bases.bases_result(run, pool, layers, spans, rank)
         write_json(self.out / "results.json", result)
         bases.save_bases(spans, self.out / "bases.npz")
-        (self.out / "bases.md").write_text(bases.bases_markdown(result), encoding="utf-8")
+        write_whole(self.out / "bases.md", bases.bases_markdown(result))
         with stages("textspan") as at:
             at("figure")
             figures = save_all(bases.bases_figure(result), self.out / "bases", self.format)

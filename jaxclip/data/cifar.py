@@ -9,6 +9,7 @@ import numpy as np
 from jaxclip.data.classes import class_words
 from jaxclip.data.source import Example, Stored, digest
 from jaxclip.data.tables import read_text
+from jaxclip.plain_files import is_there
 
 SIDE, PIXELS = 32, 3 * 32 * 32
 
@@ -35,7 +36,7 @@ class Cifar:
 
     def __init__(self, root: Path, split: str | None = None):
         self.root, self.split = root, split or "test"
-        which = next((name for name, files in self.LAYOUTS.items() if (root / files["test"][0]).is_file()), None)
+        which = next((name for name, files in self.LAYOUTS.items() if is_there(root / files["test"][0])), None)
         if which is None:
             raise FileNotFoundError(
                 f"{root} holds neither test_batch.bin (CIFAR-10) nor test.bin (CIFAR-100); pass the folder of the "
@@ -70,7 +71,7 @@ class Cifar:
 
     def _opened(self, path: Path) -> np.ndarray:
         length = len(self.label_names) + PIXELS
-        if not path.is_file():
+        if not is_there(path):
             raise FileNotFoundError(f"{path} is missing; unpack the data set again.")
         size = path.stat().st_size
         if not size or size % length:
@@ -84,7 +85,7 @@ class Cifar:
 
 def _names(path: Path, data: str) -> tuple[str, ...]:
     """From the data set's own list where it lies beside the images; it says which number is which class."""
-    if not path.is_file():
+    if not is_there(path):
         return tuple(class_words(data))
     names = tuple(read_text(path).split())
     if sorted(names) != sorted(class_words(data)):
@@ -94,4 +95,4 @@ def _names(path: Path, data: str) -> tuple[str, ...]:
 
 def is_cifar(root: Path) -> bool:
     """Whether a folder holds the binary version of either."""
-    return any((root / files["test"][0]).is_file() for files in Cifar.LAYOUTS.values())
+    return any(is_there(root / files["test"][0]) for files in Cifar.LAYOUTS.values())

@@ -9,6 +9,7 @@ from jaxclip.data.classes import readable
 from jaxclip.data.files import Files
 from jaxclip.data.source import Labels
 from jaxclip.data.tables import read_text
+from jaxclip.plain_files import is_there
 
 
 class Cub(Files):
@@ -46,12 +47,12 @@ class Cub(Files):
 
 def is_cub(root: Path) -> bool:
     """Whether a folder has the data set's four lists."""
-    return all((root / name).is_file() for name in Cub.FILES)
+    return all(is_there(root / name) for name in Cub.FILES)
 
 
 def _pairs(path: Path) -> Mapping[str, str]:
     """Id -> the rest of its line."""
-    if not path.is_file():
+    if not is_there(path):
         raise FileNotFoundError(f"{path} is missing; pass the folder that holds {', '.join(Cub.FILES)}.")
     lines = [line.split(None, 1) for line in read_text(path).splitlines() if line.strip()]
     if not lines or any(len(line) != 2 for line in lines):

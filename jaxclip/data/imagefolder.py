@@ -7,6 +7,7 @@ from typing import Any
 from jaxclip.data.files import Files, listed
 from jaxclip.data.tables import path_column, read_table, read_text
 from jaxclip.data.walk import images_below
+from jaxclip.plain_files import is_there
 from jaxclip.strict_json import parse_json
 
 TABLES = ("metadata.csv", "metadata.jsonl")
@@ -19,7 +20,7 @@ class ImageFolder(Files):
     kind = "imagefolder"
 
     def __init__(self, root: Path):
-        table = next((root / name for name in TABLES if (root / name).is_file()), None)
+        table = next((root / name for name in TABLES if is_there(root / name)), None)
         if table is None:
             raise ValueError(f"{root} is no imagefolder: it has no {' and no '.join(TABLES)}.")
         header, rows, dropped = (*read_table(table), []) if table.suffix == ".csv" else _json_lines(table)
@@ -36,10 +37,10 @@ class ImageFolder(Files):
 
 def is_imagefolder(root: Path) -> bool:
     """Whether a folder has such a table; Waterbirds' metadata.csv is another."""
-    if (root / TABLES[0]).is_file():
+    if is_there(root / TABLES[0]):
         header = read_table(root / TABLES[0])[0]
         return "img_filename" not in header and path_column(header) is not None
-    return (root / TABLES[1]).is_file()
+    return is_there(root / TABLES[1])
 
 
 def _json_lines(path: Path) -> tuple[list[str], list[dict[str, str]], list[str]]:

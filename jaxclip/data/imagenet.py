@@ -13,6 +13,7 @@ from jaxclip.data.matlab import read_matlab
 from jaxclip.data.source import Labels
 from jaxclip.data.tables import read_table, read_text
 from jaxclip.data.walk import images_below, subfolders
+from jaxclip.plain_files import is_there
 from jaxclip.shown import counted
 
 
@@ -31,8 +32,8 @@ class ImageNet(Files):
 
     def __init__(self, root: Path):
         tiny = root / TINY
-        files, others = images_below(root, deep=tiny.is_file())
-        if tiny.is_file():
+        files, others = images_below(root, deep=is_there(tiny))
+        if is_there(tiny):
             truth = _annotations(tiny)
             others -= {".txt": 1}
         else:
@@ -72,7 +73,7 @@ def is_imagenet(root: Path) -> bool:
     here, folders = images_below(root, deep=False)[0], subfolders(root)
     named = here and not folders and all(IMAGENET_NAME.fullmatch(name) for name in here)
     ids = folders and not here and all(WORDNET_ID.fullmatch(name) for name in folders)
-    return bool(named or ids or (root / TINY).is_file())
+    return bool(named or ids or is_there(root / TINY))
 
 
 def open_imagenet(root: Path, split: str | None = None) -> Files:
@@ -88,7 +89,7 @@ def open_imagenet(root: Path, split: str | None = None) -> Files:
         root = splits / (split or there[0])
         if all(name.startswith("ILSVRC2012_test_") for name in images_below(root)[0]):
             return Folder(root)
-    opened = imagenet_classes(root) if subfolders(root) and not (root / TINY).is_file() else ImageNet(root)
+    opened = imagenet_classes(root) if subfolders(root) and not is_there(root / TINY) else ImageNet(root)
     if splits is not None:
         opened.kind = "imagenet"  # what a run of it is opened as again, from the same top folder
     return opened
@@ -134,7 +135,7 @@ def _annotations(path: Path) -> dict[str, str]:
 def _nearby(root: Path, name: str) -> Path | None:
     # Four folders up from ILSVRC/Data/CLS-LOC/val is where Kaggle has the lists.
     places = [root, *list(root.resolve().parents)[:4]]
-    return next((place / name for place in places if (place / name).is_file()), None)
+    return next((place / name for place in places if is_there(place / name)), None)
 
 
 def _solution(root: Path) -> dict[str, str] | None:

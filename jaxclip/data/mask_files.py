@@ -12,6 +12,7 @@ from PIL import Image
 from jaxclip.axes import AnyArray
 from jaxclip.data.tables import read_text
 from jaxclip.image_files import load, open_image
+from jaxclip.whole_files import write_whole
 
 
 def palette(n: int = 256) -> list[int]:
@@ -35,7 +36,14 @@ def save_mask(labels: Integer[AnyArray, "row column"], path: Path) -> Path:
         raise ValueError(f"a mask file holds one mask [row, column] of labels 0 to 255; got {list(labels.shape)}.")
     image = Image.fromarray(labels.astype(np.uint8))
     image.putpalette(palette())
-    image.save(path, format="PNG")
+    return save_png(image, path)
+
+
+def save_png(image: Image.Image, path: Path) -> Path:
+    """Write a picture as PNG, whole or not at all."""
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG")
+    write_whole(path, encoded.getvalue())
     return path
 
 

@@ -11,6 +11,8 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+from jaxclip.plain_files import is_there, read_bytes
+
 MAX_FILE, MAX_INSIDE = 2**24, 2**26  # bytes, as stored and unpacked; ImageNet's meta.mat takes a quarter of a million
 MATRIX, COMPRESSED = 14, 15
 OF_OBJECTS = {1, 2, 3, 17}  # cells, structures, objects, opaque objects
@@ -25,11 +27,12 @@ def read_matlab(path: Path, name: str) -> Any:
     """
     from scipy.io import loadmat  # comes with JAX
 
+    is_there(path)
     size = path.stat().st_size
     if size > MAX_FILE:
         raise ValueError(f"{path} takes {size} bytes; expected a short MATLAB file.")
     try:
-        whole = _unpacked(path.read_bytes())
+        whole = _unpacked(read_bytes(path, MAX_FILE))
         _check(memoryview(whole)[HEADER:], 0)
         return loadmat(io.BytesIO(whole), squeeze_me=True, variable_names=[name])[name]
     except Exception as error:  # SciPy's parser raises whatever comes up

@@ -22,6 +22,7 @@ from jaxclip.data.tables import read_text
 from jaxclip.data.tfds_source import PREPARED, TfdsRecords
 from jaxclip.data.walk import images_below, subfolders
 from jaxclip.image_files import n_pixels
+from jaxclip.plain_files import is_there, refuse_special
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
@@ -208,6 +209,7 @@ def open_masked(
         return _voc(path, split, apply_exif, labels, limit)
     if not path.exists() or (path.is_dir() and next(path.glob(f"**/{PREPARED}"), None) is not None):
         return TfdsMasks(str(data), split, masks, apply_exif, labels, limit)
+    refuse_special(path)
     if split is not None:
         raise ValueError(f"{data} has no splits; leave out split={split!r}.")
     if path.is_file():
@@ -265,7 +267,7 @@ def _voc(path: Path, split: str | None, apply_exif: bool | None, labels: MaskLab
     stems = sorted(masks)
     if split is not None:
         listed = path / "ImageSets" / "Segmentation" / f"{split}.txt"
-        if not listed.is_file():
+        if not is_there(listed):
             there = ", ".join(sorted(file.stem for file in listed.parent.glob("*.txt"))) or "none"
             raise ValueError(f"{path} has no split {split!r} in ImageSets/Segmentation; it has {there}.")
         stems = read_text(listed).split()

@@ -9,11 +9,16 @@ from jaxclip.data.cub import Cub, is_cub
 from jaxclip.data.file_names import as_named, written
 from jaxclip.data.files import ClassFolders, Folder, ListFile, Tree, Waterbirds, no_images
 from jaxclip.data.imagefolder import ImageFolder, is_imagefolder
-from jaxclip.data.imagenet import imagenet_root, is_imagenet, open_imagenet
+from jaxclip.data.imagenet import (
+    imagenet_root,
+    is_imagenet,
+    open_imagenet,
+)
 from jaxclip.data.own import is_own, own_source, placed
 from jaxclip.data.source import Example, First, Origin, Source, digest
 from jaxclip.data.unread import refuse_unread
 from jaxclip.data.walk import images_below, subfolders
+from jaxclip.plain_files import is_there, refuse_special
 
 Kind = Literal[
     "folder", "classes", "tree", "list", "imagefolder", "waterbirds", "cub", "cifar", "imagenet", "tfds", "scenes"
@@ -119,6 +124,7 @@ def _folder(path: Path, kind: str, split: str | None) -> Source:
 def _kind(data: str, path: Path, split: str | None) -> str:
     if not path.exists():
         return "scenes" if data == "scenes" else "tfds"
+    refuse_special(path)
     if path.is_file():
         if path.suffix.lower() not in (".csv", ".tsv", ".txt"):
             raise ValueError(f"{path} must be a folder or a list file (.csv, .tsv, .txt); a list can name one image.")
@@ -126,7 +132,7 @@ def _kind(data: str, path: Path, split: str | None) -> str:
     here = path / split if split and (path / split).is_dir() else path
     if is_imagefolder(here):
         return "imagefolder"
-    if (path / "metadata.csv").is_file():
+    if is_there(path / "metadata.csv"):
         return "waterbirds"
     if is_cub(path):
         return "cub"

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import UInt64
 
 from jaxclip.data.source import Stored, stored
+from jaxclip.plain_files import open_plain
 
 SIZE_AND_TIME, ALL_BUT_CONTENTS = 2, 4
 """Columns of a stamp that a fingerprint holds, and those that need no reading."""
@@ -98,7 +99,7 @@ def stamp(path: Path, contents: bool = False) -> UInt64[np.ndarray, "number"]:
         status = path.stat()
         words = [status.st_size, status.st_mtime_ns, status.st_ino, status.st_ctime_ns]
         if contents and stat.S_ISREG(status.st_mode):  # a pipe need never end
-            with path.open("rb") as file:
+            with open_plain(path) as file:
                 found = hashlib.file_digest(file, "sha256").digest()
             words += np.frombuffer(found, np.uint64).tolist()
         words += [0] * (width - len(words))

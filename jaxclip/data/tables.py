@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxclip.data.label_order import whole
+from jaxclip.plain_files import read_bytes
 
 PATH_COLUMNS = (
     "path", "image", "file", "filename", "file_name", "img_filename", "image_path", "filepath", "file_path", "img_path",
@@ -89,7 +90,7 @@ def read_text(path: Path) -> str:
       ValueError: it is no such text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        return read_bytes(path).decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(
             f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8."

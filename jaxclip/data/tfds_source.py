@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip.data.source import UNLABELLED, Example, Stored, digest
-from jaxclip.strict_json import parse_json
+from jaxclip.plain_files import read_bytes, refuse_special
+from jaxclip.strict_json import MAX_FILE, parse_json
 
 FEATURES = frozenset(
     f"tensorflow_datasets.core.features.{name}"
@@ -131,7 +132,9 @@ def _builder(tfds: Any, data: str) -> Any:
 
 def _prepared(tfds: Any, folder: Path) -> Any:
     try:
-        _check_features(parse_json((folder / "features.json").read_bytes()))
+        for path in folder.iterdir():  # tfds opens them by name, and would wait for a pipe
+            refuse_special(path)
+        _check_features(parse_json(read_bytes(folder / "features.json", MAX_FILE)))
         return tfds.builder_from_directory(folder)
     except Exception as error:  # tfds and protobuf raise whatever their parsers do
         raise ValueError(f"{folder} is no tfds data set that can be read ({error!s:.300}).") from error

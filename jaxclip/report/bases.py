@@ -16,6 +16,7 @@ from jaxclip.report.tables import print_table
 from jaxclip.runs import Run
 from jaxclip.shown import counted
 from jaxclip.text_span import TextSpan
+from jaxclip.whole_files import replaced
 
 NOTHING = "(nothing left to explain)"
 
@@ -55,7 +56,8 @@ def bases_result(run: Run, pool: Pool, layers: Sequence[int], spans: TextSpan, r
 def save_bases(spans: TextSpan, path: Path) -> None:
     """The bases as arrays: `indices`, `directions`, `explained` and `mean`, stacked [layer, head]."""
     arrays: dict[str, Any] = {name: np.asarray(value) for name, value in vars(spans).items()}
-    np.savez(path, **arrays)
+    with replaced(path) as file:
+        np.savez(file, **arrays)
 
 
 def bases_markdown(result: dict[str, Any]) -> str:

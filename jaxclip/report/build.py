@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from jaxclip.image_files import open_image
+from jaxclip.plain_files import is_there, read_bytes
 from jaxclip.report.report_card import named
 from jaxclip.report.report_pictures import data_uri, short
 
@@ -85,10 +86,10 @@ def read_results(folder: Path) -> dict[str, Any]:
       ValueError: it is no JSON object.
     """
     path = folder / "results.json" if folder.is_dir() else folder
-    if not path.is_file():
+    if not is_there(path):
         raise FileNotFoundError(f"{path} does not exist; name the --out folder of a command such as jaxclip ablate.")
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = json.loads(read_bytes(path))
     except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}); run the command that wrote it again.") from error
     if not isinstance(data, dict):

@@ -1,6 +1,5 @@
 """Pictures in, results.json and two figures a picture out."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from jaxclip.preprocess import crop_box, shown
 from jaxclip.report.figures import effects_figure, map_figure, save_all
 from jaxclip.report.overlays import for_figure
 from jaxclip.report.tables import print_numbers
+from jaxclip.whole_files import write_results
 from jaxclip.zeroshot import contrast, text_embeddings
 
 
@@ -58,7 +58,7 @@ def decompose_pictures(
         best = int(effects.total.argmax())
         figure = effects_figure(effects.heads[:, :, best], effects.mlp[:, best], texts[best], unit)
         save_all(figure, out / f"{name}_heads", formats)
-    (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_results(out / "results.json", result)
     return result
 
 

@@ -1,5 +1,6 @@
 """Figures: a picture with its maps, and direct effects by layer and head."""
 
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from matplotlib.figure import Figure
 
 from jaxclip.report.colours import diverging, on_paper
 from jaxclip.report.lettering import letter, wrapped
+from jaxclip.whole_files import write_whole
 
 DOTS_PER_INCH = 300.0
 
@@ -94,7 +96,9 @@ def write(figure: Figure, path: Path, dpi: float | Literal["figure"]) -> Path:
     """The same figure is the same file, to the last byte: the day it was written is left out."""
     letter(figure)
     undated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
+    drawn = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing from")  # one a letter; `letter` has said it
-        figure.savefig(path, dpi=dpi, metadata=undated.get(path.suffix))
+        figure.savefig(drawn, format=path.suffix[1:], dpi=dpi, metadata=undated.get(path.suffix))
+    write_whole(path, drawn.getvalue())
     return path

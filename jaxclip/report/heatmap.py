@@ -1,6 +1,5 @@
 """A picture and texts in; overlays, one figure and results.json out."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from PIL import Image
 
 from jaxclip.clip import Clip
 from jaxclip.config import VisionConfig
+from jaxclip.data.mask_files import save_png
 from jaxclip.data.picture_files import PictureReader
 from jaxclip.effects import similarities
 from jaxclip.frames import Box, maps_to_picture
@@ -19,6 +19,7 @@ from jaxclip.report.overlays import Row, for_figure, overlay, overlay_figure, sa
 from jaxclip.shown import counted
 from jaxclip.spatial import chosen_heads, text_maps
 from jaxclip.token_grid import TokenGrid
+from jaxclip.whole_files import write_results
 from jaxclip.zeroshot import contrast, text_embeddings
 
 MOST_PANELS = 400
@@ -105,7 +106,7 @@ def heatmap_picture(
     out.mkdir(parents=True, exist_ok=True)
     found = list(zip(names, grids, limits, strict=True))
     result["files"] = _write(drawn, found, texts, unit, out, formats)
-    (out / "results.json").write_text(json.dumps(result, indent=1) + "\n")
+    write_results(out / "results.json", result)
     return result
 
 
@@ -153,5 +154,5 @@ def _write(
     for i, (_, grid, limit) in enumerate(found):
         for j, one in enumerate(grid):
             files.append(f"overlay_{i}_{j}.png")
-            Image.fromarray(overlay(drawn.picture, drawn.maps(one), limit)).save(out / files[-1])
+            save_png(Image.fromarray(overlay(drawn.picture, drawn.maps(one), limit)), out / files[-1])
     return files

@@ -14,6 +14,7 @@ from jaxclip.data.mask_files import read_mask
 from jaxclip.data.masked import MaskedSource
 from jaxclip.frames import UNSEEN
 from jaxclip.metrics import Segmented
+from jaxclip.plain_files import is_there
 from jaxclip.pools import read_lines
 from jaxclip.preprocess import shown
 from jaxclip.report.figures import save_all
@@ -49,7 +50,7 @@ class Named(NamedTuple):
           ValueError: neither the user nor the data names classes, their file is empty, or one comes twice.
         """
         asked = tuple(classes)
-        if len(asked) == 1 and Path(asked[0]).is_file():
+        if len(asked) == 1 and is_there(asked[0]):
             asked = tuple(filter(None, read_lines(asked[0])))
             if not asked:
                 raise ValueError(f"{classes[0]} names no classes; it should have one a line.")
