@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jaxclip.drafts import where_left
 from jaxclip.plain_files import is_there, open_plain
 
 from .descriptions import check_network, check_no_wrapper, choose, described_in, towers_of
@@ -70,7 +71,7 @@ def open_source(source: str | Path, key: str | None = None, *, offline: bool = F
         return _from_file(path, text, key)
     if isinstance(source, str) and not source.startswith("local-dir:"):
         return _from_name(source, key, offline)
-    raise FileNotFoundError(f"there is no file or folder {text}.")
+    raise FileNotFoundError(f"there is no file or folder {text}.{where_left(Path(text).absolute())}")
 
 
 def _from_name(name: str, key: str | None, offline: bool) -> Source:
@@ -110,6 +111,7 @@ def named(name: str, *, offline: bool = False) -> Tag | Repository:
     if repository is not None and not typed and not repository.known and not is_file:
         raise FileNotFoundError(
             f"there is no file or folder {name}{near}; if a hub repository is meant, write hf-hub:{name}."
+            f"{where_left(Path(name).absolute())}"
         )
     if repository is None or (is_file and not typed):
         raise FileNotFoundError(

@@ -28,6 +28,7 @@ from .drafts import (
     leftovers,
     put_back,
     read_json,
+    where_left,
     write_json,
 )
 from .params import check_shapes, flatten
@@ -152,10 +153,8 @@ def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtyp
     """
     folder = Path(folder).absolute()
     if not is_checkpoint(folder):
-        left = next((path for path in leftovers(folder) if (path / folder.name).is_dir()), None)
-        back = f" What it was lies in {left}: `jaxclip convert` to {folder} puts it back." if left else ""
         raise FileNotFoundError(
-            f"{folder} is no converted checkpoint: it has no {MANIFEST}. Run `jaxclip convert`.{back}"
+            f"{folder} is no converted checkpoint: it has no {MANIFEST}. Run `jaxclip convert`.{where_left(folder)}"
         )
     manifest = read_json(folder / MANIFEST)
     if manifest.get("format") != FORMAT:

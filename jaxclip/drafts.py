@@ -67,6 +67,12 @@ def put_back(folder: Path) -> bool:
     return True
 
 
+def where_left(folder: Path) -> str:
+    """What to say, behind an error, of a folder that is not there because a process was killed while it replaced it."""
+    left = next((path for path in leftovers(folder) if (path / folder.name).is_dir()), None)
+    return f" What it was lies in {left}: `jaxclip convert` to {folder} puts it back." if left else ""
+
+
 @contextmanager
 def _in_use(draft: Path) -> Iterator[None]:
     """Others can tell that a draft is being written, for as long as this process lives."""
