@@ -14,7 +14,7 @@ from jaxclip.plain_files import read_bytes
 from jaxclip.whole_files import write_whole
 
 from .headers import write_safetensors
-from .homes import OPENCLIP_CONFIG
+from .homes import OPENCLIP_CONFIG, Folder
 from .rules import backward, moves
 from .tensors import CheckpointError, as_dtype
 
@@ -53,9 +53,11 @@ def export_openclip(
       tokenizer_dir: a Hugging Face tokenizer's folder; its files are copied, and the config names it.
 
     Raises:
-      CheckpointError: OpenCLIP's format cannot say what the config says, by name.
+      CheckpointError: OpenCLIP's format cannot say what the config says, by name; or a file of the tokenizer is a link
+        out of its folder.
     """
     out = Path(out_dir)
+    copied = _tokenizer_files(Path(tokenizer_dir), out) if tokenizer_dir is not None else []
     out.mkdir(parents=True, exist_ok=True)
     tensors = {name: _cast(name, array, dtype) for name, array in state_dict(params, config).items()}
     write_safetensors(out / "open_clip_model.safetensors", tensors)
@@ -64,11 +66,16 @@ def export_openclip(
         fields["model_cfg"]["init_logit_bias"] = float(params["logit_bias"])
     if tokenizer_dir is not None:
         fields["model_cfg"]["text_cfg"]["hf_tokenizer_name"] = "."
-        for path in Path(tokenizer_dir).iterdir():
-            if path.name in TOKENIZER_FILES and path.parent.resolve() != out.resolve():
-                write_whole(out / path.name, read_bytes(path))
+        for path in copied:
+            write_whole(out / path.name, read_bytes(path))
     write_whole(out / OPENCLIP_CONFIG, json.dumps(fields, indent=2) + "\n")
     return out
+
+
+def _tokenizer_files(folder: Path, out: Path) -> list[Path]:
+    """Those that are to be copied to `out`, none if they lie there already."""
+    found = (Folder(folder).find(name) for name in sorted(TOKENIZER_FILES))
+    return [path for path in found if path is not None and folder.resolve() != out.resolve()]
 
 
 def _cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:

@@ -28,6 +28,7 @@ from .drafts import (
     leftovers,
     put_back,
     read_json,
+    taken_away,
     where_left,
     write_json,
 )
@@ -72,8 +73,12 @@ def tell_leftovers(folder: Path) -> None:
     """Put back what a killed conversion into `folder` took away, and name what it left, as a warning."""
     if put_back(folder):
         warnings.warn(f"{folder} was put back: a conversion was killed while it replaced it.", stacklevel=2)
+    kept = taken_away(folder)  # more than one: nobody knows which
+    for path in kept:
+        warnings.warn(f"{path} is what {folder} was before a conversion was killed; move or delete it.", stacklevel=2)
     for path in leftovers(folder):
-        warnings.warn(f"{path} is left of a conversion that was killed, and not needed; delete it.", stacklevel=2)
+        if path / folder.name not in kept:
+            warnings.warn(f"{path} is left of a conversion that was killed, and not needed; delete it.", stacklevel=2)
 
 
 def check_free(folder: Path, *, overwrite: bool) -> None:

@@ -53,24 +53,39 @@ def leftovers(folder: Path) -> list[Path]:
     named = re.compile(rf"\.{re.escape(folder.name)}\.\w{{8}}\.(draft|old)")
     if not folder.parent.is_dir():
         return []
-    found = sorted(path for path in folder.parent.iterdir() if named.fullmatch(path.name) and path.is_dir())
+    found = sorted(path for path in folder.parent.iterdir() if named.fullmatch(path.name) and _is_folder(path))
     return [] if any(_is_in_use(path) for path in found) else found
+
+
+def taken_away(folder: Path) -> list[Path]:
+    """What had the name of `folder` when a process was killed between two renames; empty where something has it now."""
+    if os.path.lexists(folder):
+        return []
+    return [path / folder.name for path in leftovers(folder) if _is_folder(path / folder.name)]
+
+
+def _is_folder(path: Path) -> bool:
+    """Whether it is one of its own: behind a link lies what is somebody else's, and is not moved from there."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def put_back(folder: Path) -> bool:
     """Give its name back to a folder that was being replaced when the process was killed between two renames."""
-    kept = [path / folder.name for path in leftovers(folder) if (path / folder.name).is_dir()]
-    if os.path.lexists(folder) or len(kept) != 1:
+    kept = taken_away(folder)
+    if len(kept) != 1:
         return False
     kept[0].rename(folder)
-    kept[0].parent.rmdir()
+    with suppress(OSError):  # somebody put more into it
+        kept[0].parent.rmdir()
     return True
 
 
 def where_left(folder: Path) -> str:
     """What to say, behind an error, of a folder that is not there because a process was killed while it replaced it."""
-    left = next((path for path in leftovers(folder) if (path / folder.name).is_dir()), None)
-    return f" What it was lies in {left}: `jaxclip convert` to {folder} puts it back." if left else ""
+    kept = taken_away(folder)
+    if len(kept) > 1:
+        return f" What it was is one of {' and '.join(map(str, kept))}: move it to {folder}."
+    return f" What it was lies in {kept[0].parent}: `jaxclip convert` to {folder} puts it back." if kept else ""
 
 
 @contextmanager

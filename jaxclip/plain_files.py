@@ -80,6 +80,18 @@ def refuse_special(path: str | Path) -> None:
         _check_plain(path, status)
 
 
+def check_inside(path: Path) -> None:
+    """Make sure that a regular file lies in its folder: what a link out of it leads to would be carried along.
+
+    Raises:
+      ValueError: it is a link out of the folder, or something else than a file, by name.
+    """
+    if is_there(path) and not path.resolve().is_relative_to(path.parent.resolve()):
+        raise ValueError(
+            f"{path} is a link out of its folder, to {path.resolve()}; put the file itself there, or remove the link."
+        )
+
+
 def kind_of(status: os.stat_result) -> str:
     """What something is, in a sentence."""
     return next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "a file")

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from jaxclip.image_files import open_image
-from jaxclip.plain_files import is_there, read_bytes
+from jaxclip.plain_files import check_inside, is_there, read_bytes
 from jaxclip.report.report_card import named
 from jaxclip.report.report_pictures import data_uri, short
 
@@ -83,18 +83,21 @@ def read_results(folder: Path) -> dict[str, Any]:
 
     Raises:
       FileNotFoundError: there is no results.json.
-      ValueError: it is no JSON object.
+      ValueError: it is no JSON object; or a file of the folder is a link out of it, a pipe or a device.
     """
     path = folder / "results.json" if folder.is_dir() else folder
     if not is_there(path):
         raise FileNotFoundError(f"{path} does not exist; name the --out folder of a command such as jaxclip ablate.")
+    pictures = sorted(path.parent.glob("*.png"))[:MOST_FIGURES]
+    for part in [path, *pictures] if folder.is_dir() else pictures:
+        check_inside(part)
     try:
         data = json.loads(read_bytes(path))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no JSON ({error}); run the command that wrote it again.") from error
     if not isinstance(data, dict):
         raise ValueError(f"{path} holds a {type(data).__name__}, not the results of a command.")
-    figures = [found for image in sorted(path.parent.glob("*.png"))[:MOST_FIGURES] if (found := _figure(image))]
+    figures = [found for image in pictures if (found := _figure(image))]
     return {"name": path.parent.name or path.stem, "data": _cut(data), "figures": figures}
 
 
