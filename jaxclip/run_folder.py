@@ -25,7 +25,7 @@ from jaxclip.params import flatten
 from jaxclip.plain_files import is_there
 from jaxclip.program import program
 from jaxclip.strict_json import parse_json
-from jaxclip.whole_files import check_free_place, check_own_folder, is_draft, own, replaced
+from jaxclip.whole_files import check_free_place, check_own_folder, is_draft, no_folder, own, replaced
 
 FORMAT = 4
 READABLE = (3, FORMAT)
@@ -84,8 +84,8 @@ def check_place(folder: Path) -> None:
     Raises:
       FileExistsError: it holds something that is no run.
     """
-    if folder.exists() and not folder.is_dir():
-        raise FileExistsError(f"{folder} is a file; name a folder for the run.")
+    if what := no_folder(folder):
+        raise FileExistsError(f"{folder} is {what}; name a folder for the run.")
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     strange = {name for name in there if not is_draft(name)} - {LOCK, MATRICES, STAMPS, RUN}
     for name in sorted(there & {LOCK, MATRICES, STAMPS, RUN}):

@@ -125,6 +125,13 @@ def check_own_folder(folder: Path) -> None:
         raise ValueError(_taken(folder, kind_of(folder.lstat())))
 
 
+def no_folder(path: Path) -> str | None:
+    """What stands where a folder is wanted, in a few words; None for a folder, a link to one, or nothing."""
+    if path.is_dir() or not os.path.lexists(path):
+        return None
+    return kind_of(path.stat()) if path.exists() else "a link that leads nowhere"
+
+
 def is_draft(name: str) -> bool:
     """Whether a file was being written when its process ended."""
     return _DRAFT.fullmatch(name) is not None

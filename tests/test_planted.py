@@ -9,9 +9,11 @@ import small
 from PIL import Image
 
 from jaxclip import checkpoint, convert, drafts
+from jaxclip.commands.common import check_folder
 from jaxclip.convert.export import export_openclip
 from jaxclip.convert.tensors import CheckpointError
 from jaxclip.report.build import read_results
+from jaxclip.run_folder import check_place
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="needs links and pipes")
 OLD = ".model.abcdefgh.old"
@@ -53,6 +55,24 @@ def test_of_two_old_folders_neither_is_called_needless(tmp_path):
         checkpoint.tell_leftovers(tmp_path / "model")
     assert len(told) == 2
     assert not any("not needed" in str(one.message) for one in told)
+
+
+@pytest.mark.parametrize("what", ["a pipe", "a device", "a link that leads nowhere", "a file"])
+@pytest.mark.parametrize("below", ["", "deeper/still"])
+def test_what_is_no_folder_is_refused_before_anything_is_computed(tmp_path, what, below):
+    place = tmp_path / "out"
+    if what == "a pipe":
+        os.mkfifo(place)
+    elif what == "a file":
+        place.touch()
+    else:
+        place.symlink_to("/dev/zero" if what == "a device" else tmp_path / "nowhere")
+    with pytest.raises(NotADirectoryError, match=f"out is {what}; --out needs a folder"):
+        check_folder(place / below)
+    if not below:
+        with pytest.raises(FileExistsError, match=f"out is {what}; name a folder"):
+            check_place(place)
+    assert not (tmp_path / "nowhere").exists()
 
 
 @pytest.mark.parametrize("name", ["results.json", "figure.png"])

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from jaxclip.whole_files import check_free_place, write_results
+from jaxclip.whole_files import check_free_place, no_folder, write_results
 
 
 class Failed(Exception):
@@ -72,12 +72,13 @@ def check_folder(out: Path) -> None:
     """A place for a folder.
 
     Raises:
-      NotADirectoryError: a file is in the way.
+      NotADirectoryError: a file, a pipe, a device or a link to nowhere is in the way.
       PermissionError: nothing can be written there.
       ValueError: its results.json is a link, a pipe or a device.
     """
-    if files := [part for part in (out, *out.parents) if part.is_file()]:
-        raise NotADirectoryError(f"{files[0]} is a file; --out needs a folder, or the name of a new one.")
+    for part in (out, *out.parents):
+        if what := no_folder(part):
+            raise NotADirectoryError(f"{part} is {what}; --out needs a folder, or the name of a new one.")
     there = next(part for part in (out, *out.parents) if part.is_dir())
     try:
         tempfile.TemporaryFile(dir=there).close()  # what permissions say is not all: the disk may be read-only
