@@ -1,5 +1,6 @@
 """Models that are not read, by what they say they are, and what to do about each."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +13,12 @@ MARKS = {
     "resnet": "ResNet", "naflex": "NaFlex",
 }  # fmt: skip
 """What an OpenCLIP name, or the timm name of its image tower, holds, and the family it tells."""
+SOUNDS = {
+    "SigLIP": r"\w*siglip", "CoCa": r"coca(?![a-z])", "EVA": r"eva([-_]clip|0\d)", "PE-Core": r"pe[-_]?core",
+    "ViTamin": r"vitamin", "MobileCLIP": r"mobileclip", "ConvNeXt": r"convnext", "ResNet": r"(rn|resnet)[-_]?\d",
+    "Swin": r"swin[-_]",
+}  # fmt: skip
+"""How names of a family sound, wherever they stand."""
 WHY = {
     "SigLIP": "its image tower ends in an attention pooler with an MLP",
     "CoCa": "its image tower ends in an attention pooler",
@@ -70,9 +77,15 @@ def family_of(model_cfg: Mapping[str, Any], name: str = "") -> str | None:
     return next((family for mark, family in MARKS.items() if mark in tower), "timm")
 
 
+def family_in(name: str) -> str | None:
+    """The family that a name of anything sounds like; only a hint, since folders may be called anything."""
+    return next((family for family, words in SOUNDS.items() if re.search(rf"(?<![a-z])({words})", name.lower())), None)
+
+
 def refusal(name: str, family: str) -> str:
     """The sentence that refuses a model of a family."""
-    called = "has a timm image tower" if family == "timm" else f"is a {family} model"
+    article = "an" if family[0] in "AEIOU" else "a"
+    called = "has a timm image tower" if family == "timm" else f"is {article} {family} model"
     return f"{name} {called}, and is not converted: {WHY[family]}; {READ}."
 
 

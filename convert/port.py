@@ -109,7 +109,7 @@ def _open(
     if checkpoint.is_checkpoint(source):
         raise CheckpointError(f"{source} is converted already; open it with jaxclip.load.")
     check_wishes(wishes)
-    opened = open_source(source, key, offline=offline)
+    opened = open_source(source, key, offline=offline, before=lambda described: settle(described, wishes))
     settled = settle(opened, wishes)
     return opened, settled, find_tokenizer(opened, settled.config, settled.text_cfg)
 

@@ -85,8 +85,8 @@ def same_name(name: str) -> str | None:
 
 def near_names(name: str) -> list[str]:
     """Names of models, or of models with a tag, that somebody who wrote `name` may have meant, the closest first."""
-    found = _near(name, _by_letters().values()) or _near(name.partition("/")[0], [*model_names(), *_others()])
-    return [f"{near} ({_others()[near]}, which is not read)" if near in _others() else near for near in found]
+    found = _near(name, _by_letters().values()) or _near(name.partition("/")[0], model_names())
+    return [near for near in found if near.partition("/")[0] not in _others()]
 
 
 @cache

@@ -1,7 +1,7 @@
 """Any checkpoint -> named, unread tensors and whatever its own files say about it."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,7 @@ from jaxclip.drafts import where_left
 from jaxclip.plain_files import is_there, open_plain
 
 from .descriptions import check_network, check_no_wrapper, choose, described_in, towers_of
+from .families import WHY, family_in
 from .headers import open_safetensors
 from .homes import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, check_no_adapter, read_json
 from .hub import Repository, parse_repository
@@ -51,13 +52,23 @@ class Source:
     aside: dict[str, Any] | None = None
 
 
-def open_source(source: str | Path, key: str | None = None, *, offline: bool = False) -> Source:
+Check = Callable[[Source], object]
+
+
+def unchecked(_source: Source) -> None:
+    """Look at nothing before the weights."""
+
+
+def open_source(
+    source: str | Path, key: str | None = None, *, offline: bool = False, before: Check = unchecked
+) -> Source:
     """Open a checkpoint: an existing path first, then "scenes" (which comes with jaxclip), then what `named` finds.
 
     Args:
       source: path or name.
       key: where in its files the CLIP is, as in `states.clip_weights`.
       offline: of the hub only what its cache holds; for names that stand in a file and were not typed by anybody.
+      before: called with what the name or the description says, without tensors, before weights are fetched or opened.
 
     Raises:
       FileNotFoundError: nothing is there, saying what was looked for.
@@ -66,21 +77,23 @@ def open_source(source: str | Path, key: str | None = None, *, offline: bool = F
     text = str(source)
     path = Path(text.removeprefix("local-dir:")).expanduser()
     if path.is_dir():
-        return from_home(Folder(path), text, key)
+        return from_home(Folder(path), text, key, before)
     if is_there(path):
         return _from_file(path, text, key)
     if isinstance(source, str) and not source.startswith("local-dir:"):
-        return _from_name(source, key, offline)
+        return _from_name(source, key, offline, before)
     raise FileNotFoundError(f"there is no file or folder {text}.{where_left(Path(text).absolute())}")
 
 
-def _from_name(name: str, key: str | None, offline: bool) -> Source:
+def _from_name(name: str, key: str | None, offline: bool, before: Check) -> Source:
     if name == "scenes":
         from jaxclip.data.scenes import CHECKPOINT  # the small CLIP that comes with jaxclip
 
-        return from_home(Folder(CHECKPOINT), name, key)
+        return from_home(Folder(CHECKPOINT), name, key, before)
     found = named(name, offline=offline)
-    return _from_tag(found, name, key, offline) if isinstance(found, Tag) else from_home(found, name, key)
+    if isinstance(found, Tag):
+        return _from_tag(found, name, key, offline, before)
+    return from_home(found, name, key, before)
 
 
 def named(name: str, *, offline: bool = False) -> Tag | Repository:
@@ -98,7 +111,7 @@ def named(name: str, *, offline: bool = False) -> Tag | Repository:
     """
     typed, bare = name.startswith("hf-hub:"), name.removeprefix("hf-hub:")
     model, _, tag = bare.partition("/")
-    check_other(model)
+    check_other(re.split(r"[/:,@ ]", bare)[0])
     if model in model_names() and not typed:
         if not tag:
             listed = ", ".join(f"{model}/{known}" for known in tags(model)) or "none: it has no pretrained weights"
@@ -123,33 +136,41 @@ def named(name: str, *, offline: bool = False) -> Tag | Repository:
 
 def _check_spelling(name: str, bare: str) -> None:
     """Refuse an OpenCLIP name with other punctuation or `hf-hub:` before it, which is nobody's repository."""
-    if (known := same_name(bare)) is not None:
+    known = same_name(bare) or same_name("/".join(reversed(bare.split("/"))))
+    if known is not None:
+        check_other(known.partition("/")[0])
         raise FileNotFoundError(f"there is no file or folder {name}; OpenCLIP's name is {known}, so write that.")
 
 
 def _meant(name: str) -> str:
+    """What to add of a name that leads nowhere: the family that it sounds like, or the closest names that are read."""
+    if (family := family_in(name)) is not None:
+        return f" ({family} models, if one is meant, are not converted: {WHY[family]})"
     near = near_names(name)
     return f"; the closest names are {', '.join(near)}" if near else ""
 
 
-def _from_tag(tag: Tag, label: str, key: str | None, offline: bool) -> Source:
+def _from_tag(tag: Tag, label: str, key: str | None, offline: bool, before: Check) -> Source:
     if (tag.model, tag.tag) in MISLABELLED:
         raise CheckpointError(
             f"open_clip's registry gives {tag.name} the repository {tag.repository}, which holds other weights; "
             f"download {tag.url} and pass the file with like={tag.name!r}."
         )
     repository = Repository(tag.repository, offline=offline)
+    before(Source(label, {}, "openclip", (), repository, tag=tag))
     weights = repository.file("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
     own = repository.cached(OPENCLIP_CONFIG)
     described = {"openclip": read_json(own)} if own else {}
     return _source(label, (weights,), repository, key, tag=tag, described=described)
 
 
-def from_home(home: Files, label: str, key: str | None = None) -> Source:
+def from_home(home: Files, label: str, key: str | None = None, before: Check = unchecked) -> Source:
     """The checkpoint in a folder or repository. What describes it is looked at before its weights are fetched."""
     found = described_in(home)
     if len(found) == 1:
-        towers_of(*next(iter(found.items())))
+        kind, fields = next(iter(found.items()))
+        towers_of(kind, fields)
+        before(Source(label, {}, _usual(kind), (), home, **choose(found, _usual(kind), home)))
     names = (OPENCLIP_WEIGHTS if "openclip" in found else ()) + (HF_WEIGHTS if "huggingface" in found else ())
     if "huggingface" in found or not found:
         check_no_adapter(home)
@@ -158,6 +179,11 @@ def from_home(home: Files, label: str, key: str | None = None) -> Source:
     if not found and isinstance(home, Repository):
         home.file(OPENCLIP_CONFIG, HF_CONFIG)
     return _source(label, _weights(home, names or OPENCLIP_WEIGHTS + HF_WEIGHTS), home, key, described=found)
+
+
+def _usual(kind: str) -> Layout:
+    """The layout of the weights that a library's description is for."""
+    return "huggingface" if kind == "huggingface" else "openclip"
 
 
 def _from_file(path: Path, label: str, key: str | None) -> Source:

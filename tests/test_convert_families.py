@@ -55,14 +55,14 @@ def refused(source, **options):
 )  # fmt: skip
 def test_a_name_of_another_family_is_no_repository(asked, prefix, name, family):
     said = refused(prefix + name)
-    assert f"is a {family} model, and is not converted" in said
+    assert f" {family} model, and is not converted" in said
     assert "such as ViT-B-16/laion2b_s34b_b88k" in said
     assert asked == []
 
 
 def test_every_model_of_open_clip_is_read_or_refused_by_family(open_clip, asked):
     for name in set(open_clip.list_models()) - set(registry.model_names()):
-        with pytest.raises(CheckpointError, match=r"is not a native OpenCLIP ViT: it (is a|has a) .*not converted"):
+        with pytest.raises(CheckpointError, match=r"is not a native OpenCLIP ViT: it (is an?|has a) .*not converted"):
             convert.read("nowhere.pt", model=name)
     assert asked == []
 
@@ -72,15 +72,20 @@ def test_every_model_of_open_clip_is_read_or_refused_by_family(open_clip, asked)
     [
         ("ViT-B/32", "ViT-B-32"), ("vit_b_32/openai", "ViT-B-32/openai"), ("ViT-B-32:openai", "ViT-B-32/openai"),
         ("hf-hub:ViT-L-14/openai", "ViT-L-14/openai"), ("ViT-L/14@336px", "ViT-L-14-336"), ("scenes_", None),
-        ("ViT-B-16-SigLIP3/webli", "SigLIP, which is not read"), ("ViT-B-16/opena", "the closest are openai"),
+        ("ViT-B-16-SigLIP3/webli", "SigLIP models, if one is meant"), ("ViT-B-16/opena", "the closest are openai"),
         ("laion/CLIP-ViT-B-32-laion2B-s34B-b79K", "ViT-B-32/laion2b_s34b_b79k"), ("some/where", None),
-        ("RN50/yfcc", "ResNet"), ("VitB16", "ViT-B-16"),
+        ("RN50/yfcc", "ResNet"), ("RN50:openai", "is a ResNet model"),
+        ("coca_ViT-L-14:laion2b_s13b_b90k", "is a CoCa model"), ("openai/ViT-B-32", "name is ViT-B-32/openai"),
+        ("google/siglip-base-patch16-224", "SigLIP models, if"), ("EVA-CLIP", "EVA models, if"),
+        ("coca_cola/x", "CoCa models, if"),
+        ("cocaine", None), ("evaluation/run_3", None), ("returns/rn", None), ("ViTamin-XXL", "ViTamin models"),
+        ("VitB16", "ViT-B-16"),
     ],
 )  # fmt: skip
 def test_a_near_miss_of_a_name_says_the_closest(asked, name, meant):
     said = refused(name)
     assert meant is None or meant in said
-    assert meant is not None or "closest" not in said
+    assert meant is not None or not any(word in said for word in ("closest", "not converted"))
     assert asked == []
 
 
@@ -135,6 +140,35 @@ def test_a_repository_of_another_family_costs_its_description_alone(tmp_path, mo
     with pytest.raises(CheckpointError, match="describes SigLIP"):
         convert.read("hf-hub:google/siglip-base-patch16-224")
     assert fetched == ["open_clip_config.json", "config.json"]
+
+
+@pytest.mark.parametrize(
+    ("preprocess", "options", "said"),
+    [
+        ({"interpolation": "random"}, {}, "embeds with bicubic"),
+        ({}, {"activation": "quick_gelu"}, "needs gelu; activation='quick_gelu' was passed"),
+        ({}, {"like": "ViT-B-16/openai"}, "needs quick_gelu; its open_clip_config.json says gelu"),
+    ],
+)
+def test_all_that_a_description_decides_is_decided_before_a_download(tmp_path, monkeypatch, preprocess, options, said):
+    fetched = []
+
+    def download(name, file, **_options):
+        fetched.append(file)
+        path = tmp_path / file
+        path.write_text(json.dumps({"model_cfg": checkpoints.config(), "preprocess_cfg": preprocess}))
+        return str(path)
+
+    monkeypatch.setattr(hub, "hf_hub_download", download)
+    with pytest.raises(CheckpointError, match=said):
+        convert.read("hf-hub:somebody/mine", **options)
+    assert fetched == ["open_clip_config.json"]
+
+
+def test_what_contradicts_a_tag_is_told_before_a_download(asked):
+    with pytest.raises(CheckpointError, match="needs quick_gelu; activation='gelu' was passed"):
+        convert.read("roberta-ViT-B-32/laion2b_s12b_b32k", activation="gelu")
+    assert asked == []
 
 
 def test_timms_image_model_has_no_texts(tmp_path, unopened):
