@@ -82,6 +82,8 @@ def test_hugging_face_preprocessing(change, mode):
         ({"do_rescale": False}, "do_rescale off"),
         ({"do_normalize": False}, "do_normalize off"),
         ({"rescale_factor": 1.0}, r"scales by 1.0"),
+        ({"rescale_factor": 1 / 127.5}, r"scales by 0\.00784"),
+        ({"rescale_factor": 1 / 256}, r"scales by 0\.00390625"),
         ({"resample": 1}, "resample=1"),
         ({"resample": None}, "lacks resample"),
         ({"image_mean": None}, "lacks image_mean"),

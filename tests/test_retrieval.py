@@ -5,7 +5,7 @@ import pytest
 import towers
 
 from jaxclip.heads import head_matrices, head_state
-from jaxclip.retrieval import chance, head_sum, nearest, precision
+from jaxclip.retrieval import chance, head_sum, mean_precision, nearest, precision
 
 
 def test_head_sum_is_the_sum_of_contributions():
@@ -49,6 +49,16 @@ def test_precision_and_chance():
     assert np.allclose(precision(found, labels, query_labels), expected)
     assert np.allclose(chance(labels, query_labels, exclude=True), [2 / 5, 1 / 5, 0])
     assert np.allclose(chance(labels, query_labels), [3 / 6, 2 / 6, 1 / 6])
+
+
+@pytest.mark.parametrize("block", [1, 5, 8, 22, 23, 256])
+def test_mean_precision_is_the_plain_mean_whatever_the_block(block):
+    rng = np.random.default_rng(3)
+    labels = np.sort(rng.integers(0, 3, 23))  # sorted, so that queries counted twice or left out are of one label
+    images = rng.standard_normal((23, 8)).astype(np.float32) + labels[:, None] * np.eye(8, dtype=np.float32)[0]
+    unit = images.astype(np.float64) / np.linalg.norm(images.astype(np.float64), axis=1, keepdims=True)
+    near = np.argsort(-(unit @ unit.T - 3 * np.eye(23)), axis=1)[:, :4]
+    assert abs(mean_precision(images, labels, 4, block=block) - (labels[near] == labels[:, None]).mean()) < 1e-6
 
 
 @pytest.mark.parametrize("k", [0, 6])

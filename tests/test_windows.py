@@ -27,6 +27,13 @@ def test_every_pixel_is_seen(size, window, stride):
     assert seen.min() >= 1
 
 
+def test_windows_that_fit_exactly_are_not_doubled():
+    assert corners(96, 48, 24) == [0, 24, 48]
+    assert corners(97, 48, 24) == [0, 24, 48, 49]
+    assert corners(96, 48, 48) == [0, 48]
+    assert corners(48, 48, 24) == [0]
+
+
 def test_one_window_is_the_image_itself():
     vision, image, texts = made()
     image = image[:48, :32]
