@@ -5,6 +5,7 @@ from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any
 
+from jaxclip.plain_files import read_bytes
 from jaxclip.strict_json import parse_json
 
 from .configs import Towers, openclip_towers
@@ -14,6 +15,7 @@ from .huggingface import huggingface_towers
 from .rules import Layout
 from .tensors import CheckpointError
 
+MOST_MODULES = 2**20  # bytes
 FILES = {"openclip": OPENCLIP_CONFIG, "huggingface": HF_CONFIG}
 WRITERS = {"openclip": "OpenCLIP", "huggingface": "Hugging Face"}
 OTHER_NETWORKS = {
@@ -75,7 +77,7 @@ def check_no_wrapper(home: Files) -> None:
 
 def _sentence_transformers(path: Path, home: Files) -> str | None:
     try:
-        modules = parse_json(path.read_bytes())
+        modules = parse_json(read_bytes(path, MOST_MODULES))
     except (ValueError, OSError):
         return None
     modules = [module for module in modules if isinstance(module, dict)] if isinstance(modules, list) else []

@@ -160,8 +160,8 @@ class _Reader:
         if isinstance(dtype, Unknown) and dtype.name == UNTYPED:
             return dtype, 0  # the kind of its numbers comes after it, and is not read
         # Nothing of another kind is put into words: a tuple of itself many times over would never end.
-        known = isinstance(dtype, _Storage) and isinstance(key, str) and _is_count(count)
-        if not known or not isinstance(kind, str) or kind != "storage":
+        known = isinstance(kind, str) and kind == "storage" and isinstance(key, str) and _is_count(count)
+        if not known or not isinstance(dtype, _Storage):
             raise CheckpointError(f"{self._path.name} refers to something that is no tensor storage.")
         name = f"{self._root}data/{key}"
         info = self._entries.get(name)

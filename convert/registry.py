@@ -11,7 +11,7 @@ from typing import Any
 
 from jaxclip.config import Activation, PreprocessConfig
 
-from .families import refusal
+from .families import WHY, family_in, refusal
 from .tensors import CheckpointError
 
 TWIN = "-quickgelu"
@@ -93,6 +93,26 @@ def near_names(name: str) -> list[str]:
 def _by_letters() -> dict[str, str]:
     whole = [*model_names(), *(tag.name for model in model_names() for tag in tags(model).values())]
     return {_letters(name): name for name in whole}
+
+
+def check_spelling(name: str, bare: str) -> None:
+    """Refuse an OpenCLIP name with other punctuation or `hf-hub:` before it, which is nobody's repository.
+
+    Raises:
+      FileNotFoundError, CheckpointError: it is one, with OpenCLIP's own spelling or its family.
+    """
+    known = same_name(bare) or same_name("/".join(reversed(bare.split("/"))))
+    if known is not None:
+        check_other(known.partition("/")[0])
+        raise FileNotFoundError(f"there is no file or folder {name}; OpenCLIP's name is {known}, so write that.")
+
+
+def meant(name: str) -> str:
+    """What to add of a name that leads nowhere: the family that it sounds like, or the closest names that are read."""
+    if (family := family_in(name)) is not None:
+        return f" ({family} models, if one is meant, are not converted: {WHY[family]})"
+    near = near_names(name)
+    return f"; the closest names are {', '.join(near)}" if near else ""
 
 
 def _letters(name: str) -> str:

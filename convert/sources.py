@@ -10,12 +10,11 @@ from jaxclip.drafts import where_left
 from jaxclip.plain_files import is_there, open_plain
 
 from .descriptions import check_network, check_no_wrapper, choose, described_in, towers_of
-from .families import WHY, family_in
 from .headers import open_safetensors
 from .homes import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, check_no_adapter, read_json
 from .hub import Repository, parse_repository
 from .pickles import read_archive, tensors_of_module
-from .registry import MISLABELLED, Tag, check_other, find_tag, model_names, near_names, same_name, tags
+from .registry import MISLABELLED, Tag, check_other, check_spelling, find_tag, meant, model_names, tags
 from .rules import Layout, detect_layout
 from .states import State, clip_weights, state_dicts
 from .tensors import CheckpointError, LazyTensor
@@ -117,10 +116,10 @@ def named(name: str, *, offline: bool = False) -> Tag | Repository:
             listed = ", ".join(f"{model}/{known}" for known in tags(model)) or "none: it has no pretrained weights"
             raise CheckpointError(f"{model} is an architecture, not a checkpoint; name one of its tags: {listed}.")
         return find_tag(model, tag)
-    _check_spelling(name, bare)
+    check_spelling(name, bare)
     repository = parse_repository(bare, offline=offline or not typed)
     is_file = Path(name).suffix in WEIGHT_SUFFIXES
-    near = "" if is_file or typed else _meant(bare)
+    near = "" if is_file or typed else meant(bare)
     if repository is not None and not typed and not repository.known and not is_file:
         raise FileNotFoundError(
             f"there is no file or folder {name}{near}; if a hub repository is meant, write hf-hub:{name}."
@@ -132,22 +131,6 @@ def named(name: str, *, offline: bool = False) -> Tag | Repository:
             f"such as hf-hub:org/repo{near}."
         )
     return repository
-
-
-def _check_spelling(name: str, bare: str) -> None:
-    """Refuse an OpenCLIP name with other punctuation or `hf-hub:` before it, which is nobody's repository."""
-    known = same_name(bare) or same_name("/".join(reversed(bare.split("/"))))
-    if known is not None:
-        check_other(known.partition("/")[0])
-        raise FileNotFoundError(f"there is no file or folder {name}; OpenCLIP's name is {known}, so write that.")
-
-
-def _meant(name: str) -> str:
-    """What to add of a name that leads nowhere: the family that it sounds like, or the closest names that are read."""
-    if (family := family_in(name)) is not None:
-        return f" ({family} models, if one is meant, are not converted: {WHY[family]})"
-    near = near_names(name)
-    return f"; the closest names are {', '.join(near)}" if near else ""
 
 
 def _from_tag(tag: Tag, label: str, key: str | None, offline: bool, before: Check) -> Source:
@@ -203,12 +186,12 @@ def _weights(home: Files, names: tuple[str, ...]) -> tuple[Path, ...]:
     if isinstance(home, Repository):
         return (home.file(*names),)
     assert isinstance(home, Folder)
-    names = sorted(path.name for path in home.path.iterdir() if path.suffix in WEIGHT_SUFFIXES and not path.is_dir())
-    found = [path for name in names if (path := home.find(name)) is not None]
+    held = sorted(path.name for path in home.path.iterdir() if path.suffix in WEIGHT_SUFFIXES and not path.is_dir())
+    found = [path for name in held if (path := home.find(name)) is not None]
     if len(found) == 1:
         return (found[0],)
-    held = ", ".join(path.name for path in found[:5]) or "none"
-    raise FileNotFoundError(f"{home.name} has no {' or '.join(names)}; other weight files: {held}. Name one file.")
+    others = ", ".join(path.name for path in found[:5]) or "none"
+    raise FileNotFoundError(f"{home.name} has no {' or '.join(names)}; other weight files: {others}. Name one file.")
 
 
 def _shards(index: Path, home: Files | None = None) -> tuple[Path, ...]:

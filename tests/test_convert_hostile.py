@@ -238,7 +238,7 @@ def test_an_index_that_points_elsewhere(tmp_path, table, message):
     (tmp_path / "config.json").write_text('{"model_type": "clip"}')
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": table}))
     with pytest.raises((CheckpointError, FileNotFoundError), match=message):
-        convert.read(tmp_path)
+        convert.read(tmp_path, preprocess="openai-bicubic-shortest")
 
 
 def test_two_shards_with_the_same_tensor(open_clip, tmp_path):
