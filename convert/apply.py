@@ -56,7 +56,7 @@ def fill(
             kept = source_grid or (config.vision.grid if array.shape == move.shape else grid_of(array.shape[0]))
             if kept is None:  # `_check` has seen that it is one of these
                 raise CheckpointError(f"{move.source} is no grid of positions.")
-            array = np.asarray(resize_positions(array, kept, config.vision.grid))
+            array = np.asarray(resize_positions(array, kept, config.vision.grid, config.preprocess.library))
         _place(leaves[move.target], move, array)
     return unflatten(leaves)
 

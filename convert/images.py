@@ -1,5 +1,6 @@
 """What a checkpoint's own files say about preprocessing -> PreprocessConfig."""
 
+import re
 from typing import Any
 
 from jaxclip.config import Interpolation, PreprocessConfig, ResizeMode
@@ -19,14 +20,23 @@ OPENAI = {
 OPENCLIP_KEYS = {*OPENAI, "size", "mode"}
 HF_KEYS = {
     "do_resize", "size", "resample", "do_center_crop", "crop_size", "do_rescale", "rescale_factor", "do_normalize",
-    "image_mean", "image_std", "do_convert_rgb",
+    "image_mean", "image_std", "do_convert_rgb", "image_processor_type", "default_to_square", "do_pad", "pad_size",
 }  # fmt: skip
 HF_IGNORED = {
-    "feature_extractor_type", "image_processor_type", "processor_class", "data_format", "input_data_format",
-    "return_tensors", "device", "_valid_processor_keys", "default_to_square", "disable_grouping", "crop_pct",
-    "do_pad", "pad_size", "image_seq_length",
+    "feature_extractor_type", "processor_class", "data_format", "input_data_format", "return_tensors", "device",
+    "_valid_processor_keys", "disable_grouping", "crop_pct", "image_seq_length", "transformers_version",
 }  # fmt: skip
 HF_RESAMPLE: dict[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
+HF_BOX = ({"shortest_edge"}, {"height", "width"})
+HF_CLIP = {"default_to_square": False, "do_center_crop": True, "do_convert_rgb": True}
+HF_VIT = {"default_to_square": True, "do_center_crop": False, "do_convert_rgb": False}
+HF_PROCESSORS: dict[str, dict[str, bool]] = {
+    "CLIP": HF_CLIP,
+    "Bit": HF_CLIP,
+    "ViT": HF_VIT,
+    "Siglip": HF_VIT | {"default_to_square": False, "do_convert_rgb": True},
+}
+"""transformers' image processors that only resize, crop and normalise, and what each does where its file is silent."""
 
 
 def openclip_preprocess(fields: Any, image_size: tuple[int, int]) -> tuple[PreprocessConfig, tuple[str, ...]]:
@@ -62,16 +72,17 @@ def openclip_preprocess(fields: Any, image_size: tuple[int, int]) -> tuple[Prepr
 
 
 def huggingface_preprocess(fields: Any, image_size: tuple[int, int]) -> PreprocessConfig:
-    """Preprocessing of a Hugging Face `preprocessor_config.json`.
+    """Preprocessing of a Hugging Face `preprocessor_config.json`, as transformers' processor of that name does it.
 
     Raises:
-      CheckpointError: a step is missing or switched off that the tower needs, by name.
+      CheckpointError: a step is missing or switched off that the tower needs, or is another one, by name.
     """
     if not isinstance(fields, dict) or set(fields) - HF_KEYS - HF_IGNORED:
         raise CheckpointError(
             f"preprocessor_config.json has settings that are not known: {_unknown(fields, HF_KEYS | HF_IGNORED)}; "
             f"pass preprocess=..."
         )
+    fields = _processor(fields) | {key: value for key, value in fields.items() if value is not None}
     for step in ("do_resize", "do_normalize", "do_rescale"):
         if not fields.get(step, True):
             raise CheckpointError(f"preprocessor_config.json switches {step} off; pass preprocess=...")
@@ -89,13 +100,33 @@ def huggingface_preprocess(fields: Any, image_size: tuple[int, int]) -> Preproce
         std=_three(fields["image_std"]),
         interpolation=HF_RESAMPLE[fields["resample"]],
         resize_mode=_resize_mode(fields, image_size),
+        library="transformers",
     )
 
 
+def _processor(fields: dict[str, Any]) -> dict[str, bool]:
+    """What the image processor that a file names does where the file says nothing; CLIP's where it names none."""
+    named = fields.get("image_processor_type") or fields.get("feature_extractor_type") or "CLIPImageProcessor"
+    kind = re.fullmatch(r"(\w+?)(ImageProcessor(Fast|Pil)?|FeatureExtractor)", str(named))
+    if kind is None or kind[1] not in HF_PROCESSORS:
+        raise CheckpointError(
+            f"preprocessor_config.json names {str(named)[:80]!r}, whose steps are not known here; known are those of "
+            f"{', '.join(HF_PROCESSORS)}: pass preprocess=..."
+        )
+    if fields.get("do_pad") and fields.get("pad_size") is not None:
+        raise CheckpointError(f"preprocessor_config.json pads to {fields['pad_size']}; pass preprocess=...")
+    return HF_PROCESSORS[kind[1]]
+
+
 def _resize_mode(fields: dict[str, Any], image_size: tuple[int, int]) -> ResizeMode:
-    size, crop = fields["size"], fields.get("crop_size")
-    shortest = size.get("shortest_edge") if isinstance(size, dict) else size
-    crops = fields.get("do_center_crop", True)
+    size, crop, crops = fields["size"], fields.get("crop_size"), fields["do_center_crop"]
+    if isinstance(size, dict) and {key for key, value in size.items() if value is not None} not in HF_BOX:
+        raise CheckpointError(
+            f"preprocessor_config.json resizes to {size}; one shortest_edge, or height and width, can be done here: "
+            f"pass preprocess=..."
+        )
+    square = fields["default_to_square"] or isinstance(size, list)
+    shortest = size.get("shortest_edge") if isinstance(size, dict) else None if square else size
     if shortest is not None and crops and crop is not None and _height_width(crop) == image_size == pair(shortest):
         return "shortest"
     cuts = crops and crop is not None and _height_width(crop) != image_size

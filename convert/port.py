@@ -126,6 +126,7 @@ def _provenance(source: Source, settled: Settled, tokenizer: TokenizerSource, dt
         "options": {
             **settled.choices,
             **({"key": {"value": source.place, "why": "where the CLIP is in its file"}} if source.place else {}),
+            "library": {"value": settled.config.preprocess.library, "why": "whose way pictures and positions are read"},
             "dtype": {"value": dtype, "why": f"the caller's choice or the default; the file holds {', '.join(kept)}"},
             "tokenizer": {"value": tokenizer.kind, "why": tokenizer.why},
         },

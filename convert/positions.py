@@ -22,6 +22,7 @@ def resized(
     if image_size is None:
         return config, params
     other = config.for_images(image_size)
-    positions = params["vision"]["positional_embedding"]
-    moved = np.asarray(resize_positions(positions, config.vision.grid, other.vision.grid)).astype(positions.dtype)
+    positions, library = params["vision"]["positional_embedding"], config.preprocess.library
+    moved = np.asarray(resize_positions(positions, config.vision.grid, other.vision.grid, library))
+    moved = moved.astype(positions.dtype)
     return other, {**params, "vision": {**params["vision"], "positional_embedding": moved}}

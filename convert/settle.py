@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from jaxclip.config import Activation, ClipConfig, PreprocessConfig, VisionConfig
+from jaxclip.config import Activation, ClipConfig, Library, PreprocessConfig, VisionConfig
 from jaxclip.plain_files import is_there
 
 from .configs import Towers, openclip_towers, pair
@@ -238,7 +238,7 @@ def _preprocess(source: Source, wishes: Wishes, tag: Tag | None, towers: Towers)
     size = towers.vision.image_size
     passed = wishes.preprocess
     if passed is not None:
-        return _passed_preprocess(passed, size), "passed as preprocess"
+        return _passed_preprocess(passed, size, library_of(source)), "passed as preprocess"
     if tag is not None:
         return named_preprocess(tag.preprocess, size), f"the tag {tag.name}"
     if source.openclip is not None:
@@ -246,7 +246,9 @@ def _preprocess(source: Source, wishes: Wishes, tag: Tag | None, towers: Towers)
         by_rule = f"; by OpenCLIP's format where absent: {', '.join(defaults)}" if defaults else ""
         return found, f"its open_clip_config.json{by_rule}"
     if source.preprocessor is not None:
-        return huggingface_preprocess(source.preprocessor, size), "its preprocessor_config.json"
+        return huggingface_preprocess(
+            source.preprocessor, size
+        ), "its preprocessor_config.json, as transformers reads it"
     if source.layout == "openai":
         return openclip_preprocess(None, size)[0], "OpenAI's archives were all trained with this one"
     raise CheckpointError(
@@ -255,12 +257,19 @@ def _preprocess(source: Source, wishes: Wishes, tag: Tag | None, towers: Towers)
     )
 
 
-def _passed_preprocess(passed: PreprocessConfig | Mapping[str, Any] | str, size: tuple[int, int]) -> PreprocessConfig:
+def library_of(source: Source) -> Library:
+    """Whose habits a checkpoint was made for: those of the library whose files it comes in."""
+    return "transformers" if source.layout == "huggingface" and source.openclip is None else "open_clip"
+
+
+def _passed_preprocess(
+    passed: PreprocessConfig | Mapping[str, Any] | str, size: tuple[int, int], library: Library
+) -> PreprocessConfig:
     if isinstance(passed, str):
-        return named_preprocess(passed, size)
+        return replace(named_preprocess(passed, size), library=library)
     if isinstance(passed, Mapping):
         try:
-            passed = PreprocessConfig(**{"size": size, **passed})
+            passed = PreprocessConfig(**{"size": size, "library": library, **passed})
         except TypeError as error:
             raise CheckpointError(f"preprocess={dict(passed)!r} is no PreprocessConfig: {error}.") from error
     if passed.size != size:

@@ -206,6 +206,12 @@ def open_source(
     if given:
         raise ValueError(f"{source} is converted already, so {', '.join(given)} is settled; convert its source again.")
     held = load(source)
+    if held.provenance.get("layout") == "huggingface" and "library" not in held.provenance.get("options", {}):
+        warnings.warn(
+            f"{source} was converted when pictures and texts of such checkpoints were prepared as OpenCLIP does; "
+            f"convert its source again to have them as transformers does.",
+            stacklevel=3,
+        )
     config, params = convert.resized(held.config, held.params, image_size)
     return config, params, _tokenizer(held.tokenizer, config)
 

@@ -17,6 +17,8 @@ TextProjection = Literal["linear", "linear_bias", "none"]
 DType = Literal["float32", "bfloat16", "float16"]
 Precision = Literal["highest", "high", "default", "tensorfloat32"]
 Attention = Literal["auto", "plain"]
+Library = Literal["open_clip", "transformers"]
+"""Whose habits a checkpoint was made for, where two libraries do the same step in different ways."""
 
 
 def _check_choice(owner: str, field: str, value: str, choices: Any) -> None:
@@ -146,6 +148,11 @@ class PreprocessConfig:
 
     `size` is (height, width). `shortest` resizes the shortest side and crops the centre, `squash` resizes both sides,
     `longest` resizes the longest side and pads with `fill`, a grey level or a colour of three.
+
+    `library` says whose way. OpenCLIP resizes in the image's own mode and converts to RGB last, which drops alpha; the
+    offset of its crop is rounded, a half to the even number. transformers lays what is transparent on white and
+    converts first, and the offset is rounded down. Position embeddings for another image size and the cleaning of texts
+    follow the same library.
     """
 
     size: tuple[int, int]
@@ -154,6 +161,7 @@ class PreprocessConfig:
     interpolation: Interpolation
     resize_mode: ResizeMode
     fill: int | tuple[int, int, int] = 0
+    library: Library = "open_clip"
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "size", _height_width("PreprocessConfig.size", self.size))
@@ -171,6 +179,7 @@ class PreprocessConfig:
         _check_positive("PreprocessConfig", size=min(self.size))
         _check_choice("PreprocessConfig", "interpolation", self.interpolation, Interpolation)
         _check_choice("PreprocessConfig", "resize_mode", self.resize_mode, ResizeMode)
+        _check_choice("PreprocessConfig", "library", self.library, Library)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,8 +206,14 @@ class ClipConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; `from_dict` is its inverse."""
-        return asdict(self)
+        """Plain JSON types; `from_dict` is its inverse.
+
+        `library` came later than models and runs that exist: its first value is left out, as they have it.
+        """
+        fields = asdict(self)
+        if self.preprocess.library == "open_clip":
+            del fields["preprocess"]["library"]
+        return fields
 
     def for_images(self, size: int | tuple[int, int] | None) -> "ClipConfig":
         """The same for images of another size in pixels, one number or (height, width); None changes nothing."""

@@ -2,10 +2,11 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxclip.axes import AnyArray
-from jaxclip.config import Activation
+from jaxclip.config import Activation, Library
 
 
 def layer_norm(
@@ -66,9 +67,13 @@ def patchify(
 
 
 def resize_positions(
-    positions: Float[AnyArray, "token width"], grid: tuple[int, int], new_grid: tuple[int, int]
+    positions: Float[AnyArray, "token width"],
+    grid: tuple[int, int],
+    new_grid: tuple[int, int],
+    library: Library = "open_clip",
 ) -> Float[AnyArray, "new_token width"]:
-    """Position embeddings for another grid of patches, in float32: bicubic with antialiasing, as OpenCLIP resizes them.
+    """Position embeddings for another grid of patches, in float32: bicubic, with antialiasing as OpenCLIP resizes them,
+    or without and by PyTorch's kernel, as transformers does.
 
     The class token's is left as it is, and the same grid changes nothing.
 
@@ -76,10 +81,33 @@ def resize_positions(
       positions: class token first, then the patches in row-major order.
       grid: patches (down, across) that `positions` covers.
       new_grid: patches (down, across) wanted.
+      library: whose way.
     """
     if grid == new_grid:
         return positions
     width = positions.shape[-1]
     patches = jnp.asarray(positions[1:], jnp.float32).reshape(*grid, width)
-    patches = jax.image.resize(patches, (*new_grid, width), method="cubic", antialias=True)
+    if library == "open_clip":
+        patches = jax.image.resize(patches, (*new_grid, width), method="cubic", antialias=True)
+    else:
+        down, across = (cubic_weights(*sides) for sides in zip(grid, new_grid, strict=True))
+        patches = jnp.einsum("yr,xc,rcw->yxw", down, across, patches, precision="highest")
     return jnp.concatenate([jnp.asarray(positions[:1], jnp.float32), patches.reshape(-1, width)])
+
+
+def cubic_weights(size: int, new_size: int) -> Float[np.ndarray, "new old"]:
+    """How much of each value along a line goes into each of another number of values, as PyTorch interpolates.
+
+    Cubic convolution with a = -0.75 between the centres of cells, edges repeated, no antialiasing
+    (`interpolate(mode="bicubic", align_corners=False)`).
+
+    Source: Keys, "Cubic convolution interpolation for digital image processing", IEEE Trans. ASSP 29 (1981).
+    """
+    at = (np.arange(new_size) + 0.5) * size / new_size - 0.5
+    first = np.floor(at).astype(int) - 1
+    weights = np.zeros((new_size, size), np.float32)
+    for tap in range(4):
+        x = np.abs(at - (first + tap))
+        near, far = (1.25 * x - 2.25) * x * x + 1, -0.75 * (((x - 5) * x + 8) * x - 4)
+        np.add.at(weights, (np.arange(new_size), np.clip(first + tap, 0, size - 1)), np.where(x <= 1, near, far))
+    return weights

@@ -1,5 +1,6 @@
-"""From photographs to the arrays a tower takes, on the host, with Pillow, in OpenCLIP's exact order: resize in the
-image's own mode, crop the centre, convert to RGB, scale to [0, 1], normalise.
+"""From photographs to the arrays a tower takes, on the host, with Pillow, in the exact order of the checkpoint's own
+library. OpenCLIP's: resize in the image's own mode, crop the centre, convert to RGB, scale to [0, 1], normalise.
+transformers': lay what is transparent on white and convert to RGB, resize, crop, scale, normalise.
 
 The order matters (palettes and alpha channels) and so does Pillow's antialiased resize: an on-device one differs by up
 to three grey levels.
@@ -14,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
-from jaxclip.config import PreprocessConfig
+from jaxclip.config import Library, PreprocessConfig
 from jaxclip.image_files import PILLOWS_LIMIT, explained, read_picture
 from jaxclip.shown import counted
 
@@ -35,7 +36,8 @@ def preprocess(
     apply_exif: bool | None = None,
     said: set[str] | None = None,
 ) -> Float[np.ndarray, "batch height width channel"]:
-    """Normalised images, bit for bit what OpenCLIP's inference transform gives.
+    """Normalised images, bit for bit what OpenCLIP's inference transform gives, or transformers' image processor on
+    Pillow, as `config.library` says.
 
     `unnormalize(preprocess(images, config), config)` are the resized and cropped pixels.
 
@@ -71,7 +73,7 @@ def resize(
 ) -> UInt8[np.ndarray, "height width channel"]:
     """A whole picture at another height and width, in the colours that `preprocess` gives it: its order of resizing and
     converting, its filter."""
-    return _colours(_resized(image, (size[1], size[0]), config))
+    return _colours(_resized(_entering(image, config), (size[1], size[0]), config))
 
 
 def shown(image: Image.Image, config: PreprocessConfig) -> UInt8[np.ndarray, "height width channel"]:
@@ -83,6 +85,7 @@ def shown(image: Image.Image, config: PreprocessConfig) -> UInt8[np.ndarray, "he
       image: what `jaxclip.image_files.read_picture` gives.
       config: the checkpoint's own preprocessing.
     """
+    image = _entering(image, config)
     if image.mode in ("RGBA", "LA") and _geometry(image.size, config)[0] != image.size:
         image = image.convert({"RGBA": "RGBa", "LA": "La"}[image.mode]).convert(image.mode)
     return _colours(image)
@@ -206,12 +209,22 @@ def _to_pixels(image: Image.Image, config: PreprocessConfig) -> UInt8[np.ndarray
         raise ValueError(
             f"{image.width} x {image.height} pixels are too narrow to resize to {config.size}; crop it first."
         )
-    image = _resized(image, (width, height), config)
+    image = _resized(_entering(image, config), (width, height), config)
     if width < config.size[1] or height < config.size[0]:
         image = _pad(image, config)
     left, top = max(left, 0), max(top, 0)
     image = image.crop((left, top, left + config.size[1], top + config.size[0]))
     return _colours(image)
+
+
+def _entering(image: Image.Image, config: PreprocessConfig) -> Image.Image:
+    """What is resized: the picture in its own mode, or in transformers' way as RGB, white where it is transparent."""
+    if config.library == "open_clip":
+        return image
+    if "A" in image.getbands() or image.info.get("transparency") is not None:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image)
+    return image.convert("RGB")
 
 
 def _resized(image: Image.Image, size: tuple[int, int], config: PreprocessConfig) -> Image.Image:
@@ -240,16 +253,18 @@ def _geometry(size: tuple[int, int], config: PreprocessConfig) -> tuple[tuple[in
         pick = max if config.resize_mode == "longest" else min
         ratio = pick(height / to_height, width / to_width)
         resized = round(width / ratio), round(height / ratio)
-    left, top = (_offset(side, to) for side, to in zip(resized, (to_width, to_height), strict=True))
+    left, top = (_offset(side, to, config.library) for side, to in zip(resized, (to_width, to_height), strict=True))
     return resized, (left, top)
 
 
-def _offset(side: int, to: int) -> int:
-    return -((to - side) // 2) if side < to else round((side - to) / 2)
+def _offset(side: int, to: int, library: Library) -> int:
+    if side < to:
+        return -((to - side) // 2)
+    return round((side - to) / 2) if library == "open_clip" else (side - to) // 2
 
 
 def _resampling(config: PreprocessConfig) -> Image.Resampling:
-    if config.resize_mode == "shortest" and config.size[0] != config.size[1]:
+    if config.resize_mode == "shortest" and config.size[0] != config.size[1] and config.library == "open_clip":
         return Image.Resampling.BICUBIC  # OpenCLIP ignores the configured filter in this one case
     return _FILTERS[config.interpolation]
 

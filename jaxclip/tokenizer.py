@@ -1,12 +1,14 @@
 """Texts to token ids, exactly as OpenCLIP writes them: CLIP's own byte-pair vocabulary, which is shipped, or the
 tokenizer files a checkpoint brings.
 
-OpenCLIP repairs a text (ftfy, HTML entities, white space) before any vocabulary sees it, so the same is done here.
+OpenCLIP repairs a text (ftfy, HTML entities, white space) before any vocabulary sees it, so the same is done here;
+checkpoints in transformers' layout get texts as transformers would, unrepaired.
 """
 
 import gzip
 import html
 import string
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -23,8 +25,10 @@ from tokenizers.models import BPE
 from jaxclip.plain_files import is_there, refuse_special
 from jaxclip.strict_json import read_object
 
-Clean = Literal["lower", "whitespace", "canonicalize"]
-"""`lower` is CLIP's, `whitespace` keeps the case, `canonicalize` also drops punctuation (SigLIP, mT5)."""
+Clean = Literal["lower", "whitespace", "canonicalize", "transformers", "none"]
+"""OpenCLIP's: `lower` is CLIP's, `whitespace` keeps the case, `canonicalize` also drops punctuation (SigLIP, mT5).
+`transformers` is what its CLIPTokenizer does (composed letters, white space, lower case; nothing is repaired or
+unescaped), and `none` leaves texts to the tokenizer's own files, which say it."""
 
 CLIP_VOCAB_SIZE = 49408
 _START, _END = CLIP_VOCAB_SIZE - 2, CLIP_VOCAB_SIZE - 1
@@ -45,7 +49,12 @@ class Tokenizer(Protocol):
 
 
 def clean_text(text: str, how: Clean) -> str:
-    """Repair a text as OpenCLIP does: mojibake, HTML entities (twice, as scraped captions need), white space, case."""
+    """Repair a text as OpenCLIP does: mojibake, HTML entities (twice, as scraped captions need), white space, case; or
+    as transformers does, which repairs nothing."""
+    if how == "none":
+        return text
+    if how == "transformers":
+        return " ".join(unicodedata.normalize("NFC", text).split()).lower()
     text = " ".join(html.unescape(html.unescape(ftfy.fix_text(text))).split())
     if how == "canonicalize":
         text = text.replace("_", " ").translate(str.maketrans("", "", string.punctuation)).lower()

@@ -68,7 +68,7 @@ def test_the_image_processor_within_the_processors_file(folder):
 
 def test_an_older_description_counts_whole_as_in_transformers(folder):
     """Where `vision_config_dict` stands beside `vision_config`, it wins with its own defaults."""
-    with checkpoints._without_torchvision():
+    with checkpoints.without_torchvision():
         from transformers import CLIPConfig
     fields = json.loads((folder / "config.json").read_text())
     for part in ("vision_config", "text_config"):

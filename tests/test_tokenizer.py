@@ -157,7 +157,9 @@ def test_folders_without_a_usable_tokenizer(bert_folder, tmp_path):
         from_folder(tmp_path, 9)
     with pytest.raises(ValueError, match="tokenizer options reduction_mask are not supported"):
         from_folder(bert_folder, 9, reduction_mask="simple", language=None)
-    with pytest.raises(ValueError, match="clean must be one of lower, whitespace, canonicalize; got 'upper'"):
+    with pytest.raises(
+        ValueError, match="clean must be one of lower, whitespace, canonicalize, transformers, none; got 'upper'"
+    ):
         from_folder(bert_folder, 9, clean="upper")
 
 

@@ -129,7 +129,7 @@ def make_hf(folder, seed=0, *, layout="model.safetensors", eos_token_id=59, hidd
     """A Hugging Face CLIPModel folder; `layout` names its weight file. Returns the transformers model."""
     import torch
 
-    with _without_torchvision():
+    with without_torchvision():
         from transformers import CLIPConfig, CLIPModel
     folder = Path(folder)
     shared = {"hidden_act": hidden_act, "attn_implementation": "eager"}
@@ -192,7 +192,7 @@ def make_openai(path, seed=0, *, scripted=True):
 
 
 @contextmanager
-def _without_torchvision():
+def without_torchvision():
     """transformers takes the stand-in for the real one, and asks it for more; its models do not need either."""
     import transformers.utils.import_utils as available
 

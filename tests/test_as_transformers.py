@@ -1,0 +1,154 @@
+"""A checkpoint in transformers' layout is prepared as transformers prepares it: the same pixels, the same token ids,
+the same positions for another image size; one in OpenCLIP's layout is not."""
+
+import gzip
+import json
+from importlib.resources import files
+
+import numpy as np
+import pytest
+from parity import checkpoints
+from PIL import Image
+
+import jaxclip
+from jaxclip import convert
+from jaxclip.config import PreprocessConfig
+from jaxclip.ops import resize_positions
+from jaxclip.preprocess import preprocess, resize, shown
+from jaxclip.tokenizer import ClipTokenizer, _clip_vocabulary, clean_text
+
+MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+TEXTS = [
+    "a photo of a dog", "  A   Photo\tof\na DOG ", "caf\u00e9 and cafe\u0301", "AT&amp;T &lt;b&gt; &amp;amp;",
+    "don\u2019t \u201cquote\u201d", "na\u00efve \u0130stanbul stra\u00dfe", "\U0001f600 smile \u2764\ufe0f",
+    "\uff21\uff22\uff23 full width", "\u00c3\u00a9 mojibake", "x" * 400, "1234 5.6%", "under_score_and-dash",
+    "it's we'll they've", "\u65e5\u672c\u8a9e \ud55c\uad6d\uc5b4", "a\u200bb\u00adc", "tab\u0000nul", "!!!???...", "",
+]  # fmt: skip
+
+
+def transformers_processor(size):
+    """transformers' own image processor on Pillow; its other one, on torchvision, rounds otherwise."""
+    pytest.importorskip("transformers")
+    with checkpoints.without_torchvision():
+        named = "transformers.models.clip.image_processing_pil_clip"
+        made = pytest.importorskip(named, reason="needs transformers with image processors on Pillow")
+    return made.CLIPImageProcessorPil(size={"shortest_edge": size}, crop_size={"height": size, "width": size})
+
+
+def theirs(processor, image):
+    return processor(images=image, return_tensors="np")["pixel_values"].transpose(0, 2, 3, 1)
+
+
+def config(size, library="transformers"):
+    shape = {"size": (size, size), "mean": MEAN, "std": STD}
+    return PreprocessConfig(**shape, interpolation="bicubic", resize_mode="shortest", library=library)
+
+
+def modes():
+    rng = np.random.default_rng(0)
+    colour = Image.fromarray(rng.integers(0, 255, (70, 93, 3), np.uint8))
+    alpha = colour.convert("RGBA")
+    alpha.putalpha(Image.fromarray(rng.integers(0, 255, (70, 93), np.uint8)))
+    palette, clear = colour.quantize(64), colour.quantize(32)
+    clear.info["transparency"] = 3
+    made = {"RGB": colour, "RGBA": alpha, "P": palette, "P with a clear colour": clear, "L": colour.convert("L"),
+            "LA": alpha.convert("LA"), "1": colour.convert("1"), "CMYK": colour.convert("CMYK")}  # fmt: skip
+    return made
+
+
+@pytest.mark.parametrize("kind", list(modes()))
+@pytest.mark.parametrize("size", [32, 33])
+def test_pixels_of_every_mode(kind, size):
+    image = modes()[kind]
+    np.testing.assert_allclose(
+        preprocess([image], config(size)), theirs(transformers_processor(size), image), rtol=0, atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("excess", range(8))
+@pytest.mark.parametrize("tall", [False, True])
+def test_the_crop_is_rounded_as_theirs(excess, tall):
+    shape = (64, 64 + excess, 3) if not tall else (64 + excess, 64, 3)
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 255, shape, np.uint8))
+    ours = preprocess([image], config(64))
+    np.testing.assert_allclose(ours, theirs(transformers_processor(64), image), rtol=0, atol=1e-6)
+    if excess % 4 == 3:  # a half, which OpenCLIP rounds to the even number and transformers down
+        assert np.abs(ours - preprocess([image], config(64, "open_clip"))).max() > 0.1
+
+
+def test_pixels_of_photographs(shared):
+    processor = transformers_processor(64)
+    for path in sorted((shared / "photos").glob("*.JPEG"))[::6]:
+        image = Image.open(path)
+        np.testing.assert_allclose(
+            preprocess([path], config(64)), theirs(processor, image), rtol=0, atol=1e-6, err_msg=path.name
+        )
+
+
+def test_figures_and_windows_have_the_colours_of_the_model():
+    image = modes()["RGBA"]
+    on_white = Image.alpha_composite(Image.new("RGBA", image.size, (255,) * 4), image).convert("RGB")
+    np.testing.assert_array_equal(shown(image, config(32)), np.asarray(on_white))
+    np.testing.assert_array_equal(
+        resize(image, (40, 50), config(32)), np.asarray(on_white.resize((50, 40), Image.Resampling.BICUBIC))
+    )
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_ids_of_awkward_texts(text):
+    transformers = pytest.importorskip("transformers")
+    names = [*_clip_vocabulary()[2][:-2], "<|startoftext|>", "<|endoftext|>"]
+    packed = (files("jaxclip") / "bpe" / "clip_merges.txt.gz").read_bytes()
+    merges = [tuple(line.split(" ")) for line in gzip.decompress(packed).decode().splitlines()]
+    backend = transformers.CLIPTokenizer(vocab={name: i for i, name in enumerate(names)}, merges=merges)
+    wanted = backend([text], max_length=77, truncation=True)["input_ids"][0]
+    got = ClipTokenizer(clean="transformers")([text])[0]
+    assert got[: len(wanted)].tolist() == wanted
+
+
+def test_nothing_is_repaired_for_files_of_their_own():
+    assert clean_text("  &amp; \u00c3\u00a9 ", "none") == "  &amp; \u00c3\u00a9 "
+    assert clean_text("  &amp; \u00c3\u00a9 ", "transformers") == "&amp; \u00e3\u00a9"
+
+
+@pytest.mark.parametrize(("old", "new"), [((4, 4), (7, 7)), ((7, 7), (4, 6)), ((3, 5), (8, 2))])
+def test_positions_are_interpolated_as_torch_does(old, new):
+    torch = pytest.importorskip("torch")
+    grid = np.random.default_rng(0).standard_normal((1 + old[0] * old[1], 6)).astype(np.float32)
+    patches = torch.tensor(grid[1:]).reshape(1, *old, 6).permute(0, 3, 1, 2)
+    wanted = torch.nn.functional.interpolate(patches, new, mode="bicubic", align_corners=False)
+    ours = np.asarray(resize_positions(grid, old, new, "transformers"))
+    np.testing.assert_array_equal(ours[0], grid[0])
+    np.testing.assert_allclose(ours[1:], wanted.permute(0, 2, 3, 1).reshape(-1, 6).numpy(), rtol=0, atol=1e-5)
+
+
+def test_a_folder_of_theirs_says_so_and_keeps_it(tmp_path):
+    pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    checkpoints.make_hf(tmp_path / "hf")
+    out = convert.convert(tmp_path / "hf", tmp_path / "model")
+    clip = jaxclip.load(out)
+    assert clip.config.preprocess.library == "transformers"
+    said = json.loads((out / "provenance.json").read_text())["options"]
+    assert said["library"]["value"] == "transformers"
+    # A mapping that is passed says how, and not whose way.
+    passed = {"mean": MEAN, "std": STD, "interpolation": "bicubic", "resize_mode": "shortest"}
+    assert convert.read(tmp_path / "hf", preprocess=passed)[0].preprocess.library == "transformers"
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"image_processor_type": "BlipImageProcessor"}, "BlipImageProcessor"),
+        ({"size": {"shortest_edge": 32, "longest_edge": 64}}, "longest_edge"),
+        ({"do_pad": True, "pad_size": {"height": 40, "width": 40}}, "pads to"),
+    ],
+)
+def test_what_their_processor_does_and_this_one_does_not_is_refused(tmp_path, changes, said):
+    pytest.importorskip("transformers")
+    pytest.importorskip("torch")
+    checkpoints.make_hf(tmp_path / "hf")
+    path = tmp_path / "hf" / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(convert.CheckpointError, match=said):
+        convert.read(tmp_path / "hf")
