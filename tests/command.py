@@ -1,6 +1,7 @@
 """Commands as their users meet them, for the tests of commands about a run."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -36,9 +37,18 @@ def with_info(run, folder, part, **changes):
     return folder
 
 
+FINDINGS = re.compile(r"\d+ images? \(\w+\)|no labels|label \w+: .*|model .*")
+"""What `run` says of data and model before it begins."""
+
+
+def complaints(text):
+    """What a command said, line by line, without what `run` found before it began."""
+    return [line for line in text.strip().splitlines() if not FINDINGS.fullmatch(line)]
+
+
 def only_line(captured):
     """What a command that failed said: one line."""
-    lines = captured.err.strip().splitlines()
+    lines = complaints(captured.err)
     assert len(lines) == 1, lines
     assert lines[0].startswith("jaxclip: ")
     return lines[0]

@@ -40,7 +40,7 @@ def analyses(run, clip, mesh=None):
     rng, config = np.random.default_rng(3), run.config.vision
     texts = rng.standard_normal((40, config.embed_dim)).astype(np.float32)
     classes, labels = texts[:3], run.labels["label"]
-    rows, means = np.flatnonzero(labels >= 0), run.means()
+    rows, means = run.labelled("label"), run.means()
     sets = Ablation.stack(list(ablation_sets(config.n_layers, config.n_heads, n_late=1).values()))
     devices = None if mesh is None else list(mesh.devices.flat)
     spans = head_bases(run.moments.heads, texts, steps=4, devices=devices)

@@ -96,6 +96,7 @@ def test_any_operation_may_fail(shim, pictures, whole, operations, tmp_path, cod
             continue
         remedy = "free some space and " if code == errno.ENOSPC else ""
         assert status == 1
+        said = "\n".join(command.complaints(said))
         assert said.startswith("jaxclip: ")
         assert said.endswith(KEPT.format(remedy, out)), (at, said)
         assert "\n" not in said

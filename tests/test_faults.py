@@ -90,11 +90,13 @@ def test_a_disk_that_fails_at_any_operation(run, pictures, tmp_path, tries):
 
 @pytest.mark.parametrize("code", [errno.EIO, errno.EMFILE, errno.ESTALE])
 def test_an_image_that_a_failing_disk_hides_is_not_taken_for_unreadable(run, pictures, tmp_path, monkeypatch, code):
-    opened, left = Image.open, [7]
+    opened, left, hidden = Image.open, [7], []
 
     def open_(path, *rest, **options):
         left[0] -= 1
         if left[0] == 0:
+            hidden.append(path)  # its header is looked at, and then all of it
+        if path in hidden:
             raise OSError(code, os.strerror(code), str(path))
         return opened(path, *rest, **options)
 
@@ -116,7 +118,7 @@ def test_a_disk_that_fills_up(run, pictures, tmp_path, tries):
         disk.mkdir()
         with faults.small_disk(disk, size) as grow:
             with pytest.raises(OSError, match="free some space and run the same command again") as raised:
-                again(pictures, disk / "run")
+                again(pictures, disk / "run", disk=1.0)  # GiB: nothing refuses to begin
             assert raised.value.errno == errno.ENOSPC
             assert_whole_as_far_as_it_is(disk / "run", run)
             grow("64m")

@@ -100,15 +100,18 @@ def test_the_same_figure_is_the_same_file(name, suffix, tmp_path):
 def test_lines_are_the_numbers():
     drawn = {line.get_label(): line.get_ydata() for line in MAKERS["layers"]().axes[0].lines}
     np.testing.assert_array_equal(drawn["attention layers, from the first"], ABLATION["attention_layers"])
-    assert {float(drawn[name][0]) for name in ("MLPs", "both of these", "nothing ablated", "chance")} == {
+    assert {
+        float(drawn[name][0])
+        for name in ("MLPs and input", "MLPs, input and self-attention", "nothing ablated", "chance")
+    } == {
         0.5,
         0.4,
         0.9,
         0.1,
     }
     curves = {line.get_label(): line.get_ydata() for line in MAKERS["completeness"]().axes[0].lines}
-    np.testing.assert_array_equal(curves["MLPs kept"], [0.3, 0.6, 0.8])
-    np.testing.assert_array_equal(curves["MLPs ablated"], [0.1, 0.2, 0.4])
+    np.testing.assert_array_equal(curves["MLPs and input kept"], [0.3, 0.6, 0.8])
+    np.testing.assert_array_equal(curves["MLPs and input ablated"], [0.1, 0.2, 0.4])
     bars = [bar.get_height() for bar in MAKERS["precision"]().axes[0].patches]
     assert bars == [0.9, 0.5, 0.1]
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import small
 import small_pass
+from command import complaints
 
 import jaxclip
 from jaxclip.cluster import AGAIN, OLDEST, stopping
@@ -64,8 +65,7 @@ def start(model, pictures, tmp_path_factory):
             words = map(str, [*dict(before).get(host, ()), *command, dict(signals).get(host, "none"), *options, *where])
             with log.open("wb") as file:
                 workers.append(subprocess.Popen([*words], env=environment, stdout=subprocess.DEVNULL, stderr=file))
-        # What the data is, host 0 says first.
-        return *wait(workers), [re.sub(r"^21 images \(list\)\n", "", log.read_text()) for log in logs]
+        return *wait(workers), ["".join(f"{line}\n" for line in complaints(log.read_text())) for log in logs]
 
     return run
 

@@ -87,6 +87,6 @@ def test_masks_come_back_as_they_were(tmp_path):
 def test_what_is_no_mask(tmp_path):
     with pytest.raises(ValueError, match=r"labels 0 to 255; got \[2, 2\]"):
         save_mask(np.full((2, 2), 256), tmp_path / "mask.png")
-    Image.new("RGB", (3, 3)).save(tmp_path / "photo.png")
+    Image.new("RGB", (3, 3), (9, 200, 30)).save(tmp_path / "photo.png")
     with pytest.raises(ValueError, match=r"photo.png must hold labels.*its pixels are RGB"):
         read_mask(tmp_path / "photo.png")

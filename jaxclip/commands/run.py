@@ -10,7 +10,6 @@ from tyro.conf import Positional, arg
 from jaxclip.commands.common import Failed, check_folder, check_least, resolve, say
 from jaxclip.commands.surroundings import check_platform
 from jaxclip.config import DType, Precision
-from jaxclip.shown import counted
 
 SAID = 2**26
 """Bytes that a run keeps from which on it says so before it begins."""
@@ -129,6 +128,7 @@ class Run:
         from jaxclip.report.stages import stages
         from jaxclip.run_folder import check_goes_on, check_place, outline
         from jaxclip.run_size import check_size
+        from jaxclip.shown import counted
         from jaxclip.smells import size_smell
 
         check_platform()

@@ -8,7 +8,6 @@ from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import check_folder, check_heads, check_least, check_picture, resolve, say, write_json
 from jaxclip.config import DType, Precision
-from jaxclip.shown import counted
 
 
 @dataclass(frozen=True)
@@ -78,6 +77,7 @@ class Segment:
         check_heads(self.heads)
         check_least(limit=self.limit, image_size=self.image_size, window=self.window, stride=self.stride)
         from jaxclip.report.stages import stages
+        from jaxclip.shown import counted
 
         with stages("segment") as at:
             at("starting")
