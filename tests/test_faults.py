@@ -122,7 +122,7 @@ def test_a_disk_that_fills_up(run, pictures, tmp_path, tries):
             assert raised.value.errno == errno.ENOSPC
             assert_whole_as_far_as_it_is(disk / "run", run)
             grow("64m")
-            again(pictures, disk / "run")
+            again(pictures, disk / "run", disk=1.0)
             assert_same(disk / "run", run.folder)
 
 

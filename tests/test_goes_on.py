@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -141,7 +142,6 @@ def test_the_hash_of_the_code_is_of_every_module(monkeypatch, name):
 
 
 def small_pass_path():
-    from pathlib import Path
 
     return Path(small_pass.__file__)
 

@@ -8,7 +8,6 @@ from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import check_folder, check_heads, check_least, check_texts, pictures, resolve, say
 from jaxclip.config import DType, Precision
-from jaxclip.shown import counted
 
 
 @dataclass(frozen=True)
@@ -51,6 +50,7 @@ class Heatmap:
         check_least(image_size=self.image_size)
         check_folder(self.out)
         from jaxclip.report.stages import stages
+        from jaxclip.shown import counted
 
         with stages("heatmap") as at:
             at("starting")

@@ -20,7 +20,6 @@ from jaxclip.commands.common import (
     write_json,
 )
 from jaxclip.config import DType
-from jaxclip.shown import counted
 
 
 @dataclass(frozen=True)
@@ -154,6 +153,7 @@ class Decompose:
         check_texts(self.texts)
         check_folder(self.out)
         from jaxclip.report.stages import stages
+        from jaxclip.shown import counted
 
         with stages("decompose") as at:
             at("starting")
