@@ -4,6 +4,7 @@ import atexit
 import gc
 import json
 import os
+import re
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
@@ -43,6 +44,9 @@ BESIDE = {
     Convert: " `jaxclip convert` has these options: convert it first, and name the folder that it wrote.",
     Run: "",
 }
+
+MEMORY = re.compile(r"RESOURCE_EXHAUSTED|std::bad_alloc|out of memory|cannot allocate memory", re.IGNORECASE)
+"""What libraries say when memory runs out, those that have no MemoryError."""
 
 
 def overview() -> str:
@@ -146,9 +150,10 @@ def _run(words: list[str], debug: bool) -> tuple[int, dict[str, Any] | None]:
     except Exception as error:  # a fault of ours too is told in one line
         if debug:
             raise
-        known = isinstance(error, ValueError | OSError | ImportError)
-        if known:
+        if isinstance(error, ValueError | OSError | ImportError):
             _complain(as_typed(str(error), COMMANDS[words[0]], BESIDE))
+        elif (limit := _limit_met(error)) is not None:
+            _complain(limit)
         else:
             _complain(f"this should not happen, {type(error).__name__}: {error}")
             say("Run again with --debug for what to report.")
@@ -165,6 +170,17 @@ def _any_size() -> Iterator[None]:
         yield
     finally:
         Image.MAX_IMAGE_PIXELS = limit
+
+
+def _limit_met(error: BaseException) -> str | None:
+    """What to say where memory or depth ran out, whichever library met it; None for any other error."""
+    if isinstance(error, RecursionError):
+        return "something that was read is nested too deeply, folders in folders or lists in lists; make it flatter."
+    words = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or MEMORY.search(words):
+        told = f" ({words[:200]})" if words else ""
+        return f"there is not enough memory{told}; a smaller --batch or fewer --threads need less."
+    return None
 
 
 @contextmanager

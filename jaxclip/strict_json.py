@@ -23,13 +23,12 @@ def parse_json(text: str | bytes) -> Any:
     text = text.decode("utf-8") if isinstance(text, bytes) else text
     try:
         value = json.loads(text, object_pairs_hook=_no_twins, parse_constant=_refused, parse_float=_finite)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if _SURROGATE.search(text):
-        try:
-            json.dumps(value, ensure_ascii=False).encode()
-        except UnicodeEncodeError as error:
-            raise ValueError("it holds half a character") from error
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half a character") from error
     return value
 
 

@@ -249,3 +249,19 @@ def test_two_shards_with_the_same_tensor(open_clip, tmp_path):
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
     with pytest.raises(CheckpointError, match="which another shard holds already"):
         convert.read(tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (2, 3, 4)])
+def test_what_torch_saves_after_expand_is_refused_for_what_it_is(tmp_path, shape):
+    torch = pytest.importorskip("torch")
+    path = tmp_path / "weights.pt"
+    torch.save({"a": torch.arange(4.0).expand(shape)}, path)
+    with pytest.raises(CheckpointError, match=r"repeats 4 stored numbers.*expand.*contiguous\(\)"):
+        read_archive(path)
+    # Views that repeat nothing are read as they are.
+    whole = torch.arange(12.0).reshape(3, 4)
+    for view in (whole.t(), whole[:, 1:3], whole[1], whole.as_strided((3, 3), (2, 1)), whole[:0]):
+        torch.save({"a": view}, path)
+        held = read_archive(path)
+        tensor = held["a"] if isinstance(held, dict) else held[0]["a"]
+        np.testing.assert_array_equal(tensor.read(), view.numpy())

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from jaxclip.printable import printable
 from jaxclip.whole_files import check_free_place, no_folder, write_results
 
 
@@ -136,8 +137,8 @@ def check_least(**counts: int | None) -> None:
 
 
 def say(text: str) -> None:
-    """For people; standard output is kept for results."""
-    print(text, file=sys.stderr, flush=True)
+    """For people, in one line that a terminal shows as it is; standard output is kept for results."""
+    print(printable(text), file=sys.stderr, flush=True)
 
 
 def write_json(path: Path, result: dict[str, Any]) -> None:

@@ -54,11 +54,13 @@ class Demo:
         shutil.rmtree(self.out / "run", ignore_errors=True)
         for name, command in self._story():
             purpose = (type(command).__doc__ or "").split("\n\n")[0]
-            say(f"\n{name}: {' '.join(purpose.split())}")
+            say("")
+            say(f"{name}: {' '.join(purpose.split())}")
             command.run()
         result["seconds"] = round(time.monotonic() - started, 1)
         write_json(self.out / "results.json", result)
-        say(f"\nopen {self.out / 'report.html'}; all of it took {result['seconds']} s")
+        say("")
+        say(f"open {self.out / 'report.html'}; all of it took {result['seconds']} s")
         return result
 
     def _story(self) -> Iterator[tuple[str, Any]]:

@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from jaxclip.printable import printable
 from jaxclip.report.stages import watched
 
 
@@ -22,9 +23,9 @@ def bar(title: str) -> Iterator[Callable[[int, int], None]]:
     """A function of (done, total) that draws the bar on standard error; it draws nothing where that is no terminal."""
     console = Console(stderr=True)
     count = TextColumn("{task.completed:,.0f} of {task.total:,.0f}")
-    columns = (TextColumn("{task.description}"), BarColumn(), count, Speed(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, Speed(), TimeRemainingColumn())
     with Progress(*columns, console=console, disable=not watched(console)) as progress:
-        task = progress.add_task(title, total=1)
+        task = progress.add_task(printable(title), total=1)
         began = False
 
         def update(done: int, total: int) -> None:

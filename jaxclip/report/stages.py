@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from jaxclip.printable import printable
+
 Stage = Callable[..., None]
 """(stage, done=0, total=None): what is being done and, where it can be counted, how much of it."""
 
@@ -30,7 +32,7 @@ def stages(title: str) -> Iterator[Stage]:
     A stage without a total shows that it is at work and for how long; it is done when the next one begins.
     """
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), Share(), TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), Share(), TimeElapsedColumn())
     tasks: dict[str, TaskID] = {}
     with Progress(*columns, console=console, disable=not watched(console), transient=True) as progress:
 
@@ -38,7 +40,7 @@ def stages(title: str) -> Iterator[Stage]:
             if stage not in tasks:
                 for task in progress.tasks:
                     progress.update(task.id, total=task.total or 1, completed=task.total or 1)
-                tasks[stage] = progress.add_task(f"{title}: {stage}", total=total)
+                tasks[stage] = progress.add_task(printable(f"{title}: {stage}"), total=total)
             progress.update(tasks[stage], completed=done, total=total)
 
         yield update

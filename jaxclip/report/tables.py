@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxclip.printable import printable
 from jaxclip.verify import Check
 
 WIDE = 1000
@@ -14,26 +15,31 @@ WIDE = 1000
 
 def print_checks(checks: Sequence[Check], title: str) -> None:
     """Largest relative errors beside what is allowed."""
-    table = Table(title=f"{title}: largest error, relative to the embedding's norm", title_justify="left")
+    table = Table(title=_cell(f"{title}: largest error, relative to the embedding's norm"), title_justify="left")
     table.add_column("check")
     table.add_column("error", justify="right")
     table.add_column("allowed", justify="right")
     table.add_column("")
     for check in checks:
         verdict = "[green]holds[/]" if check.holds else "[bold red]BROKEN[/]"
-        table.add_row(check.what, f"{check.error:.1e}", f"{check.tolerance:.0e}", verdict)
+        table.add_row(_cell(check.what), f"{check.error:.1e}", f"{check.tolerance:.0e}", verdict)
     print_table(table)
 
 
 def print_numbers(title: str, rows: Mapping[str, Sequence[str]], columns: Sequence[str]) -> None:
     """Rows of formatted numbers under their names."""
-    table = Table(title=title, title_justify="left")
-    table.add_column(columns[0])
+    table = Table(title=_cell(title), title_justify="left")
+    table.add_column(_cell(columns[0]))
     for column in columns[1:]:
-        table.add_column(column, justify="right")
+        table.add_column(_cell(column), justify="right")
     for name, cells in rows.items():
-        table.add_row(*map(Text, (name, *cells)))  # what users write is no markup, whatever brackets it has
+        table.add_row(*map(_cell, (name, *cells)))
     print_table(table)
+
+
+def _cell(text: str) -> Text:
+    """What users write is no markup, whatever brackets it has, and no control of the terminal."""
+    return Text(printable(text))
 
 
 def print_table(table: Table) -> None:
