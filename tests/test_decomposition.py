@@ -106,8 +106,10 @@ def test_masks_ablate_the_forward_pass_itself(options):
     config = vision.config
     images = towers.images(config)
     rng = np.random.default_rng(0)
-    heads = rng.integers(0, 2, (config.n_layers, config.n_heads)).astype(np.float32)
-    mlps = np.array([1, 0, 1], np.float32)
+    # Weights of any size, not 0 and 1 alone: applied twice, those would look applied once.
+    heads = rng.uniform(-0.5, 1.5, (config.n_layers, config.n_heads)).astype(np.float32)
+    heads[0, :2] = 0, 1
+    mlps = np.array([0.3, 0, 1.7], np.float32)
     tokens = rng.integers(0, 2, (2, config.n_tokens)).astype(bool)
     tokens[:, :2] = True
     embedding, contributions = vision(images, heads=heads, mlps=mlps, tokens=tokens)

@@ -59,6 +59,18 @@ def test_chosen_heads_are_those_heads_alone(constants):
           vision.map(images, texts), scores)  # fmt: skip
 
 
+@pytest.mark.parametrize("constants", CONSTANTS)
+def test_weighed_heads_are_the_sum_of_each_by_its_weight(constants):
+    vision = towers.vision(layer_scale=True)
+    images, texts = towers.images(vision.config), directions(vision)
+    weights = np.random.default_rng(0).uniform(-1, 2, (vision.config.n_layers, vision.config.n_heads))
+    weights = weights.astype(np.float32)
+    scores, expected, _ = contracted(vision, images, texts, constants)
+    kept = expected * weights[:, :, None, None]
+    close(vision.map(images, texts, heads=weights, each=True, constants=constants), kept, scores)
+    close(vision.map(images, texts, heads=weights, constants=constants), kept.sum((1, 2)), scores)
+
+
 def test_the_map_and_the_other_terms_sum_to_the_score():
     vision = towers.vision()
     images, texts = towers.images(vision.config), directions(vision)

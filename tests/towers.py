@@ -26,7 +26,16 @@ def shake(module, seed=0):
 
 def vision(seed=0, compute=None, **changes):
     config = VisionConfig(**VISION | changes)
-    return shake(VisionTransformer(config, nnx.Rngs(seed), compute or Compute()), seed)
+    return scaled(shake(VisionTransformer(config, nnx.Rngs(seed), compute or Compute()), seed), seed)
+
+
+def scaled(tower, seed=0):
+    """The tower with LayerScale's gammas, where it has any, far from one: forgotten once, or used twice, they show."""
+    rng = np.random.default_rng(seed + 1)
+    for gamma in (tower.blocks.ls_1, tower.blocks.ls_2):
+        if gamma is not None:
+            gamma[...] = rng.uniform(0.3, 1.9, gamma[...].shape).astype(np.float32)
+    return tower
 
 
 def text(seed=0, **changes):
