@@ -17,7 +17,7 @@ from small_pass import BATCH, EVERYTHING
 from test_sources import PREPROCESS
 
 import jaxclip
-from jaxclip import hosts, program
+from jaxclip import hosts, program, run_folder
 from jaxclip.data.loader import batches
 from jaxclip.data.order import Order
 from jaxclip.data.sources import open_data
@@ -278,11 +278,15 @@ def test_files_of_many_images_are_asked_about_before_a_state_is_saved(clip, tmp_
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX")
 @pytest.mark.parametrize("what", ["file", "folder"])
-def test_what_this_user_may_not_read_stops_the_pass(clip, data, tmp_path, what):
+def test_what_this_user_may_not_read_stops_the_pass(clip, data, tmp_path, what, monkeypatch):
     (data.parent / "in").mkdir()
     path = files(data)[0].replace(data.parent / "in" / "0.png")
     data.write_text(f"path\nin/0.png\n{files(data)[1].name}\n")
     source, out = open_data(data), tmp_path / "run"
+    # Another user may not see this installation either: what is read of it is read before.
+    run_pass(clip, source, tmp_path / "before", PassOptions(batch=2))
+    known = program.program()
+    monkeypatch.setattr(run_folder, "program", lambda: known)
     (path if what == "file" else path.parent).chmod(0)
     tmp_path.chmod(0o777)
     for parent in tmp_path.parents:
