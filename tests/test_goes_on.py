@@ -159,7 +159,7 @@ def test_processors_are_told_apart_by_what_is_compiled_for():
 
 
 def test_options_of_xla_count_but_for_the_number_of_devices(monkeypatch):
-    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_dump_to=/tmp/x")
+    monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_dump_to=dumped")
     assert program.machine()["xla_flags"] == ""
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=AVX --xla_force_host_platform_device_count=8")
     assert program.machine()["xla_flags"] == "--xla_cpu_max_isa=AVX"
