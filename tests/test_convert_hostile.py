@@ -110,7 +110,7 @@ def test_a_pickle_cannot_change_the_reader_for_the_next_file(tmp_path):
         (tensor(offset=1), "reaches outside its storage"),
         (tensor(shape=(3, 2)), "reaches outside its storage"),
         (tensor(shape=(2, 2), strides=(3, 1)), "reaches outside its storage"),
-        (tensor(shape=(10**9, 10**9), strides=(0, 0)), "reaches outside its storage"),
+        (tensor(shape=(10**9, 10**9), strides=(0, 0)), "repeats 4 stored numbers"),
         (tensor(offset=-1), "strides"),
         (tensor(strides=(-2, 1)), "strides"),
         (tensor(shape=("a", 2)), "strides"),

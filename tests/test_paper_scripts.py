@@ -106,7 +106,7 @@ def test_imagenets_own_layout_takes_the_same_command(scripts, tmp_path):
 def test_pools_start_alike_and_end_at_the_heads_themselves(found):
     """No texts leave means alone, whatever the pool; as many as a head has dimensions leave the head."""
     curves = found[0]["completeness"]["scenes"]
-    for kind in ("MLPs kept", "MLPs replaced"):
+    for kind in ("MLPs kept", "MLPs and input replaced"):
         pools = [name.partition(": ")[2] for name in curves if name.startswith(f"{kind}, 0 texts")]
         assert pools == ["general", "class texts", "words", "random"]
         assert len({curves[f"{kind}, 0 texts: {pool}"] for pool in pools}) == 1
