@@ -13,6 +13,7 @@ from PIL import Image
 import jaxclip
 from jaxclip import convert
 from jaxclip.config import PreprocessConfig
+from jaxclip.convert.images import huggingface_preprocess
 from jaxclip.ops import resize_positions
 from jaxclip.preprocess import preprocess, resize, shown
 from jaxclip.tokenizer import ClipTokenizer, _clip_vocabulary, clean_text
@@ -20,6 +21,7 @@ from jaxclip.tokenizer import ClipTokenizer, _clip_vocabulary, clean_text
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 TEXTS = [
     "a photo of a dog", "  A   Photo\tof\na DOG ", "caf\u00e9 and cafe\u0301", "AT&amp;T &lt;b&gt; &amp;amp;",
+    "1 < 2 &amp;lt; 3",
     "don\u2019t \u201cquote\u201d", "na\u00efve \u0130stanbul stra\u00dfe", "\U0001f600 smile \u2764\ufe0f",
     "\uff21\uff22\uff23 full width", "\u00c3\u00a9 mojibake", "x" * 400, "1234 5.6%", "under_score_and-dash",
     "it's we'll they've", "\u65e5\u672c\u8a9e \ud55c\uad6d\uc5b4", "a\u200bb\u00adc", "tab\u0000nul", "!!!???...", "",
@@ -63,6 +65,28 @@ def test_pixels_of_every_mode(kind, size):
     np.testing.assert_allclose(
         preprocess([image], config(size)), theirs(transformers_processor(size), image), rtol=0, atol=1e-6
     )
+
+
+@pytest.mark.parametrize("kind", ["CLIP", "ViT", "Siglip"])
+@pytest.mark.parametrize("crops", ["unsaid", None, True, False])
+def test_what_a_processors_file_leaves_out_is_transformers_own_default(kind, crops):
+    pytest.importorskip("transformers")
+    named = f"transformers.models.{kind.lower()}.image_processing_pil_{kind.lower()}"
+    with checkpoints.without_torchvision():
+        module = pytest.importorskip(named, reason="needs transformers with image processors on Pillow")
+    box = {"height": 32, "width": 32}
+    fields = {"image_processor_type": f"{kind}ImageProcessor", "resample": 3, "image_mean": MEAN, "image_std": STD}
+    # CLIP's crops by itself, the others do not: a square, then, which its own crop leaves as it is.
+    fields["size"] = {"shortest_edge": 32} if kind == "CLIP" and crops is not False else box
+    if kind == "CLIP" or crops is True:
+        fields["crop_size"] = box
+    if crops != "unsaid" and kind != "Siglip":
+        fields["do_center_crop"] = crops
+    image = modes()["RGB"]
+    processor = getattr(module, f"{kind}ImageProcessorPil")
+    given = {key: value for key, value in fields.items() if key != "image_processor_type" and value is not None}
+    found = preprocess([image], huggingface_preprocess(fields, (32, 32)))
+    np.testing.assert_allclose(found, theirs(processor(**given), image), rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("excess", range(8))

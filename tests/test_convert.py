@@ -105,6 +105,17 @@ def test_every_number_of_an_openclip_checkpoint_lands_where_plain_numpy_puts_it(
     assert {path: array.shape for path, array in flatten(params)} == shapes(config, logit_bias=option == "logit_bias")
 
 
+@pytest.mark.parametrize(("option", "prefix"), [("plain", ""), ("custom_text", "text.")])
+def test_a_projection_that_is_a_layer_without_a_bias(open_clip, tmp_path, option, prefix):
+    checkpoints.make_openclip(tmp_path, OPTIONS[option])
+    expected = convert.read(tmp_path)[1]
+    path = tmp_path / "open_clip_model.safetensors"
+    tensors = {name: tensor.read() for name, tensor in open_safetensors(path).items()}
+    tensors[f"{prefix}text_projection.weight"] = tensors.pop(f"{prefix}text_projection").T.copy()
+    write_safetensors(path, tensors)
+    assert_same_tree(convert.read(tmp_path)[1], dict(flatten(expected)))
+
+
 @pytest.mark.parametrize("option", OPTIONS)
 def test_config_says_what_the_model_was_built_with(open_clip, tmp_path, option):
     model = checkpoints.make_openclip(tmp_path, OPTIONS[option])

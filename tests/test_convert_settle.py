@@ -83,6 +83,28 @@ def test_a_configuration_that_the_caller_contradicts():
         settle.settle(source, Wishes(like="ViT-B-16/openai"))
 
 
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"image_size": 240}, "image_size"),
+        ({"patch_size": 32}, "patch_size"),
+        ({"layers": 11}, "n_layers"),
+        ({"head_width": 32}, "n_heads"),
+        ({"mlp_ratio": 2.0}, "mlp_dim"),
+        ({"norm_kwargs": {"eps": 1e-6}}, "eps"),
+        ({"no_ln_pre": True}, "ln_pre"),
+        ({"ls_init_value": 0.1}, "layer_scale"),
+        ({"pool_type": "avg", "final_ln_after_pool": True}, "pool"),
+    ],
+)
+@pytest.mark.parametrize("said", [{"like": "ViT-B-16/laion2b_s34b_b88k"}, {"model": "ViT-B-16"}], ids=str)
+def test_a_name_that_differs_from_a_folder_in_any_field(change, field, said):
+    cfg = registry.model_cfg("ViT-B-16")
+    source = bare(openclip=own({**cfg, "vision_cfg": {**cfg["vision_cfg"], **change}}))
+    with pytest.raises(CheckpointError, match=rf"has vision {field} .*, but its open_clip_config\.json says"):
+        settle.settle(source, Wishes(**said))
+
+
 REFUSED = {
     "vision_attentional_pool": True, "vision_qk_norm": True, "vision_scaled_cosine_attn": True,
     "vision_scale_heads": True, "vision_scale_attn_inner": True, "vision_scale_attn": True, "vision_scale_fc": True,

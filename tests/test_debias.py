@@ -1,12 +1,16 @@
 """Heads that hold a property are found, and groups are counted."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import small_pass
 
-from jaxclip.debias import count_groups, random_heads
+from jaxclip import debias
+from jaxclip.debias import GroupCounts, count_groups, group_means, random_heads
 from jaxclip.moments import Moments
 from jaxclip.properties import property_shares
+from jaxclip.report.rankings import _random
 
 EMBED = 16
 
@@ -70,3 +74,31 @@ def test_random_heads_are_as_many_and_never_the_excluded():
     assert np.array_equal(sets.heads, random_heads(20, 3, [1, 2], 4, 5, seed=0, without=[(1, 0), (2, 4)]).heads)
     with pytest.raises(ValueError, match="9 heads are to be drawn from 8"):
         random_heads(1, 9, [1, 2], 4, 5, seed=0, without=[(1, 0), (2, 4)])
+
+
+@pytest.mark.parametrize("block", [1, 5, 17, 18, 512])
+def test_group_means_are_the_plain_mean_whatever_the_block(block, monkeypatch, tmp_path_factory):
+    run = small_pass.run(tmp_path_factory.getbasetemp())
+    rows = np.setdiff1d(np.arange(21), [3, 5, 11])  # two of them cannot be read, and one has no label
+    monkeypatch.setattr(debias, "BLOCK", block)
+    means = group_means(run, run, ("label", "group"))
+    held = {name: np.float64(run.bank.read(name))[rows] for name in ("heads", "mlp", "init", "class_attn")}
+    held["heads"] = np.einsum("blhu,lhue->blhe", held["heads"], np.float64(run.matrices))
+    for name, values in held.items():
+        assert np.abs(np.asarray(getattr(means, name)) - values.mean(0)).max() < 1e-6 * np.abs(values).max(), name
+
+
+def test_random_heads_say_their_mean_and_how_far_they_lie_apart():
+    right, total = jnp.array([[9.0, 2.0], [6.0, 4.0], [3.0, 1.0]]), jnp.array([[10.0, 4.0]] * 3)
+    overall, worst = [11 / 14, 10 / 14, 4 / 14], [0.5, 0.6, 0.25]
+    found = [{"overall": o, "weighted": None, "worst_group": w} for o, w in zip(overall, worst, strict=True)]
+    said = _random(GroupCounts(right, total), found, [[(1, 2)], [(0, 3)], [(1, 0)]], ("a", "b"))
+    # Three draws: deviations from their mean, squared, are divided by two.
+    for what, values in (("overall", overall), ("worst_group", worst)):
+        mean = sum(values) / 3
+        std = (sum((value - mean) ** 2 for value in values) / 2) ** 0.5
+        assert said[what] == pytest.approx({"mean": mean, "std": std, "min": min(values), "max": max(values)})
+    assert said["weighted"] is None
+    assert said["groups"] == pytest.approx({"a": 0.6, "b": 7 / 12})
+    assert [draw["heads"] for draw in said["draws"]] == [["1.2"], ["0.3"], ["1.0"]]
+    assert [draw["worst_group"] for draw in said["draws"]] == worst

@@ -26,6 +26,20 @@ def test_labels_that_say_nothing_explain_nothing_however_many_they_are():
     assert abs(label_shares(samples, labels).mean()) < 0.005
 
 
+def test_the_share_of_a_label_is_the_adjusted_r_squared_of_the_closed_form():
+    samples = np.array([[1.0, 2.0], [3.0, 1.0], [4.0, 4.0], [6.0, 5.0], [5.0, 9.0], [0.0, 2.0], [2.0, 5.0]])
+    labels = np.array([7, 7, 2, 2, 2, 5, 7])
+    within = sum(np.square(samples[labels == value] - samples[labels == value].mean(0)).sum() for value in (2, 5, 7))
+    whole = np.square(samples - samples.mean(0)).sum()
+    adjusted = 1 - (within / (7 - 3)) / (whole / (7 - 1))
+    assert 0.1 < adjusted < 0.9
+    assert label_shares(samples[:, None], labels) == pytest.approx([adjusted], abs=1e-12)
+    # A label that says less than a random one would is told as that, below zero.
+    mixed = np.array([0, 0, 1, 1, 2, 2])
+    values = np.array([0.0, 2.0, 0.0, 2.0, 0.0, 2.0])[:, None, None]
+    assert label_shares(values, mixed) == pytest.approx([1 - (6 / 3) / (6 / 5)], abs=1e-12)
+
+
 @pytest.mark.parametrize("labels", [np.zeros(6, int), np.arange(6)])
 def test_labels_of_one_value_or_of_all_values_are_named(labels):
     with pytest.raises(ValueError, match="two values or more"):

@@ -22,6 +22,7 @@ from jaxclip.pools import Pool
 from jaxclip.report.build import changes, escaped
 from jaxclip.report.report_data import ReportOptions, _within
 from jaxclip.report.report_pictures import Pictures, run_source
+from jaxclip.report.report_terms import run_terms
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +125,40 @@ def test_a_folder_without_labels_or_bank_is_asked_about_its_heads_texts(clip, tm
     (tmp_path / "4.png").rename(tmp_path / "44.png")
     with pytest.raises(ValueError, match=r"the run had 4\.png"):
         Pictures(run, run_source(run), clip.config.preprocess).inputs([run.names.index("4.png")])
+
+
+@pytest.mark.parametrize("units", ["normalized", "raw"])
+def test_a_run_without_a_bank_is_reported_in_its_own_units(clip, tmp_path, units):
+    for i in range(9):
+        Image.fromarray(scene(1, "test", i, n_captions=1)["image"]).save(tmp_path / f"{i}.png")
+    options = PassOptions(batch=8, units=units)
+    run = run_pass(clip, open_data(tmp_path), tmp_path / "run", options, data=str(tmp_path))
+    pictures = Pictures(run, run_source(run), clip.config.preprocess)
+    terms = run_terms(run, clip, pictures, 64)
+    inputs = clip.preprocess([tmp_path / name for name in run.names])
+    norms = np.linalg.norm(np.asarray(clip.encode_image(inputs)), axis=-1)
+    assert norms.max() > 1.05 * norms.min() > 5
+    parts = clip.vision(inputs, detail="head")[1]
+    scale = np.ones_like(norms) if units == "raw" else 1 / norms
+    heads = np.stack([[terms.head(layer, head) @ np.asarray(run.matrices[layer, head]) for head in range(4)]
+                      for layer in range(6)])  # fmt: skip
+    for found, raw in (
+        (terms.embedding, parts.total()), (terms.init, parts.init), (terms.mlp, parts.mlp),
+        (heads.transpose(2, 0, 1, 3), parts.attn),
+    ):  # fmt: skip
+        expected = np.asarray(raw) * scale.reshape(-1, *(1,) * (raw.ndim - 1))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5 * np.abs(expected).max())
+    found = report_run.collected(run, Pool("words", ("a red circle", "the sea", "two stars")), OPTIONS)
+    assert found["units"] == {"normalized": "cosine similarity", "raw": "units of the embedding"}[units]
+    texts = report_run.encoded(list(OPTIONS.texts))
+    directions = np.float32(texts - texts.mean(0))
+    pages = [(run.names.index(image["name"]), image["page"]) for image in found["images"] if image["page"]]
+    assert len(pages) == OPTIONS.images
+    for row, page in pages:
+        assert page["texts"] == [0, 1]
+        np.testing.assert_allclose(page["scores"], terms.embedding[row] @ directions.T, rtol=1e-3, atol=1e-5)
+        maps = np.asarray(clip.vision.map(inputs[row][None], directions))[0, 1:].T * scale[row]
+        np.testing.assert_allclose(bytes_of(page["maps"], *maps.shape), maps, atol=0.51 * page["maps"]["scale"])
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])

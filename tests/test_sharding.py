@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax
@@ -195,6 +196,27 @@ def test_summing_is_merging_in_one_step():
     assert ours.count == theirs.count
     np.testing.assert_allclose(wide(ours.centre), wide(theirs.centre), rtol=0, atol=1e-7)
     np.testing.assert_allclose(wide(ours.spread), wide(theirs.spread), rtol=0, atol=2e-8 * ours.spread.value.max())
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device of a host that is not here, as far as a mesh asks."""
+
+    id: int
+    process_index: int
+    platform: str = "cpu"
+    device_kind: str = "cpu"
+
+
+@pytest.mark.parametrize("model", [1, 2])
+def test_a_hosts_devices_lie_side_by_side_however_they_are_numbered(model):
+    devices = [Device(number, host) for number, host in enumerate([1, 0, 2, 0, 1, 2, 0, 2, 1, 1, 2, 0])]
+    mesh = sharding.make_mesh(model=model, devices=devices[::-1])
+    assert mesh.axis_names == ("data", "model")
+    assert mesh.devices.shape == (12 // model, model)
+    assert [device.id for device in mesh.devices.ravel()] == [1, 3, 6, 11, 0, 4, 8, 9, 2, 5, 7, 10]
+    with pytest.raises(ValueError, match="devices of one host, 4; got model=3"):
+        sharding.make_mesh(model=3, devices=devices)
 
 
 def test_what_cannot_be_split_is_refused():

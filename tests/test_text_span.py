@@ -11,7 +11,7 @@ import towers
 
 from jaxclip.heads import head_matrices, head_state
 from jaxclip.moments import Moments
-from jaxclip.text_span import TextSpan, textspan
+from jaxclip.text_span import ROUNDING, TextSpan, _textspan, textspan
 
 EMBED = 32
 
@@ -172,6 +172,56 @@ def test_few_images_leave_few_directions(n, picks):
     assert (np.asarray(span.indices) >= 0).tolist() == [True] * picks + [False] * (5 - picks)
     assert np.abs(np.asarray(span.reconstruct(samples)) - samples).max() < 1e-5
     assert float(span.explained[-1]) == pytest.approx(1, abs=1e-5)
+
+
+def test_after_as_many_texts_as_there_are_samples_nothing_is_left():
+    """Six samples off centre vary in five directions, but texts keep the sixth, that of the mean: a text's direction
+    lies across both, and it takes six of them. The released code goes on, and picks by rounding."""
+    samples, texts = case(n=6)
+    picks, _ = oracle.textspan(samples, texts, rank=6, steps=6)
+    for rank in (None, 10):
+        span = textspan(Moments.of(samples), texts, steps=8, rank=rank)
+        assert span.indices.tolist() == [*picks, -1, -1]
+        assert not np.asarray(span.directions)[6:].any()
+        assert float(span.explained[5]) == float(span.explained[7]) == pytest.approx(1, abs=1e-6)
+
+
+def test_centred_samples_leave_one_direction_less():
+    """Here the released code's sixth singular vector is rounding, which would decide from the fourth text on."""
+    samples, texts = case(n=6)
+    samples = np.round((samples - samples.mean(0)) * 64) / 64
+    samples[-1] = -samples[:-1].sum(0)
+    assert not samples.sum(0, dtype=np.float64).any()
+    picks, _ = oracle.textspan(samples, texts, rank=5, steps=5)
+    for rank in (None, 10):
+        assert textspan(Moments.of(samples), texts, steps=8, rank=rank).indices.tolist() == [*picks, -1, -1, -1]
+
+
+def test_directions_of_texts_that_hardly_differ_are_orthonormal():
+    samples, texts = case()
+    moments = Moments.of(samples)
+    with jax.enable_x64(True):
+        some = texts[:4].astype(np.float64)
+        near = some + 1e-6 * np.random.default_rng(1).standard_normal(some.shape)
+        # What comes back from `textspan` is rounded to float32.
+        run = jax.jit(partial(_textspan, steps=8, rank=10, floor=ROUNDING))
+        span = run(moments, jnp.asarray(np.concatenate([some, near])))
+        assert sorted(span.indices.tolist()) == list(range(8))
+        directions = np.asarray(span.directions)
+    assert directions.dtype == np.float64
+    assert np.abs(directions @ directions.T - np.eye(8)).max() < 1e-12
+
+
+def test_of_texts_that_differ_by_rounding_alone_the_first_is_picked():
+    samples, texts = case()
+    alone = textspan(Moments.of(samples), texts, steps=8, rank=10).indices.tolist()
+    with jax.enable_x64(True):
+        exact = texts.astype(np.float64)
+        longer = np.nextafter(exact, 9 * np.sign(exact))
+        # In float64 the longer ones would win: they stand behind.
+        assert max(oracle.textspan(samples, np.concatenate([exact, longer]), 10, 8)[0]) >= len(texts)
+        for pool in ([exact, longer], [longer, exact]):
+            assert textspan(Moments.of(samples), np.concatenate(pool), steps=8, rank=10).indices.tolist() == alone
 
 
 def test_a_constant_head_has_nothing_to_explain():

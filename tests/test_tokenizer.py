@@ -71,6 +71,19 @@ def test_cleaning_equals_open_clip(open_clip, clean):
     np.testing.assert_array_equal(ClipTokenizer(clean=clean)(texts), expected)
 
 
+@pytest.mark.parametrize(
+    "text", ["a &amp;lt; b", "&amp;amp;lt;b&gt;", "1 < 2 &amp;lt; 3", "&amp;#60;i&amp;#62;", "a<b &amp;eacute; <br>"]
+)
+@pytest.mark.parametrize("clean", ["lower", "whitespace", "canonicalize"])
+def test_entities_are_unescaped_twice_beside_a_plain_sign(open_clip, text, clean):
+    """ftfy unescapes where there is no `<`, so only such texts tell once from twice."""
+    from open_clip.tokenizer import get_clean_fn
+
+    assert clean_text(text, clean) == get_clean_fn(clean)(text)
+    expected = open_clip.SimpleTokenizer(clean=clean)(text).numpy()
+    np.testing.assert_array_equal(ClipTokenizer(clean=clean)(text), expected)
+
+
 def test_rows_start_end_and_are_padded():
     tokens = ClipTokenizer(context=8)(["", "a photo", "one two three four five six seven eight"])
     assert tokens.dtype == np.int32
