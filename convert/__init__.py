@@ -4,10 +4,20 @@
 each tensor goes; `apply` runs the table one tensor at a time and proves that nothing was left over.
 """
 
-from .described import describe
+from .described import Described, describe
 from .export import export_openclip
+from .opening import open_checkpoint
 from .port import convert, read
 from .positions import resized
 from .tensors import CheckpointError
 
-__all__ = ["CheckpointError", "convert", "describe", "export_openclip", "read", "resized"]
+__all__ = [
+    "CheckpointError",
+    "Described",
+    "convert",
+    "describe",
+    "export_openclip",
+    "open_checkpoint",
+    "read",
+    "resized",
+]

@@ -1,8 +1,9 @@
 """What a checkpoint is, from its name or its own words, before its weights are fetched or read."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
-from jaxclip.checkpoint import TokenizerSource
+from jaxclip import checkpoint
 from jaxclip.config import ClipConfig
 from jaxclip.plain_files import is_there
 
@@ -16,19 +17,42 @@ from .sources import Source, from_home, named, open_source
 from .tokenizers import find_tokenizer
 
 
+@dataclass(frozen=True)
+class Described:
+    """A checkpoint without its weights.
+
+    Attributes:
+      config: that `jaxclip.load` would give it.
+      no_texts: why it takes no texts; None where it does, as far as is known before its tokenizer is made.
+    """
+
+    config: ClipConfig
+    no_texts: str | None
+
+
 def describe(
     source: str | Path, *, image_size: int | tuple[int, int] | None = None, offline: bool = False
-) -> tuple[ClipConfig, TokenizerSource]:
-    """Config and tokenizer as `jaxclip.convert.read` would find them.
+) -> Described:
+    """Say what `jaxclip.load` would take a checkpoint for.
 
     Weights that come with a description are neither fetched nor opened; of others only names and shapes are looked at.
 
+    Args:
+      source: and the others, as `jaxclip.load` takes them.
+
     Raises:
-      FileNotFoundError, CheckpointError: as `jaxclip.convert.read`, as far as it is known without weights.
+      FileNotFoundError, ValueError: as in `jaxclip.load`, as far as it is known without weights.
     """
-    opened = _opened(source, offline)
-    settled = settle(opened, Wishes(image_size=image_size))
-    return settled.config, find_tokenizer(opened, settled.config, settled.text_cfg)
+    if checkpoint.is_checkpoint(source):
+        config, words = checkpoint.described(Path(source))
+        config = config.for_images(image_size)
+    else:
+        opened = _opened(source, offline)
+        settled = settle(opened, Wishes(image_size=image_size))
+        config, words = settled.config, find_tokenizer(opened, settled.config, settled.text_cfg)
+    if config.text is None:
+        return Described(config, f"{config.name} has no text tower here: {config.text_missing}")
+    return Described(config, f"no tokenizer: {words.why}" if words.kind == "missing" else None)
 
 
 def _opened(source: str | Path, offline: bool) -> Source:

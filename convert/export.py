@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from jaxclip.checkpoint import TOKENIZER_FILES
 from jaxclip.config import Activation, ClipConfig, TextConfig, VisionConfig
 from jaxclip.params import flatten
 from jaxclip.plain_files import read_bytes
+from jaxclip.tokenizer_files import TOKENIZER_FILES
 from jaxclip.whole_files import write_whole
 
 from .headers import write_safetensors

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip import checkpoint
-from jaxclip.checkpoint import TokenizerSource
 from jaxclip.checksums import sha256
 from jaxclip.config import Activation, ClipConfig, PreprocessConfig
+from jaxclip.tokenizer_files import TokenizerSource
 
 from .apply import fill
 from .settle import Settled, Wishes, check_wishes, settle

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxclip.checkpoint import TOKENIZER_FILES, TokenizerSource
 from jaxclip.config import ClipConfig
+from jaxclip.tokenizer_files import TOKENIZER_FILES, TokenizerSource
 
 from .homes import Files
 from .hub import Repository, parse_repository

@@ -13,7 +13,7 @@ import sys
 import types
 from pathlib import Path
 
-from jaxclip.convert.families import family_of
+from jaxclip.convert.families import family_of  # pyright: ignore[reportMissingImports]
 
 
 def registry(source: Path) -> dict:

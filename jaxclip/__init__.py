@@ -10,6 +10,8 @@ Source: Gandelsman, Efros and Steinhardt, arXiv:2310.05916.
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from jaxclip.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from jaxclip.clip import Clip, load
     from jaxclip.config import ClipConfig, Compute, PreprocessConfig, TextConfig, VisionConfig
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from jaxclip.text import TextTransformer
     from jaxclip.text_span import TextSpan, textspan
     from jaxclip.vision import VisionTransformer
-
-__version__ = "0.1.0"
 
 # JAX takes seconds to import, so names arrive when they are asked for.
 _HOMES = {

@@ -17,10 +17,10 @@ from jaxclip import blocks, ops
 from jaxclip.axes import AnyArray
 from jaxclip.blocks import Blocks
 from jaxclip.config import VisionConfig
+from jaxclip.forward import tokens_in
 from jaxclip.pooling import pool_of
 from jaxclip.stream import Changes, Taps, stream
 from jaxclip.token_grid import TokenGrid
-from jaxclip.vision import tokens_in
 
 Images = Float[AnyArray, "batch height width channel"]
 Directions = Float[AnyArray, "batch embed"]

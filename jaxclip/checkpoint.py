@@ -11,10 +11,9 @@ A folder is written under another name beside its place and renamed when its man
 
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib import import_module
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
@@ -34,23 +33,12 @@ from .drafts import (
 )
 from .params import check_shapes, flatten
 from .plain_files import is_there, read_bytes
-from .tokenizer import ClipTokenizer, MissingTokenizer, Tokenizer, from_folder
+from .tokenizer_files import TOKENIZER_FILES, TokenizerSource
 from .weights import read_weights, write_weights
 from .whole_files import write_whole
 
 FORMAT = 2
 CONFIG, PROVENANCE, WEIGHTS, TOKENIZER = "config.json", "provenance.json", "weights", "tokenizer"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TokenizerSource:
-    """Which tokenizer a checkpoint has. `clip` is CLIP's own, which this package ships; `own` lies in `folder`;
-    `missing` says in `why` what is not there. `options` are OpenCLIP's tokenizer settings."""
-
-    kind: Literal["clip", "own", "missing"]
-    why: str
-    folder: Path | None = None
-    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -183,51 +171,6 @@ def described(folder: Path) -> tuple[ClipConfig, TokenizerSource]:
         raise ValueError(f"{folder / CONFIG} describes no model ({error!s:.200}); convert it again.") from error
 
 
-def open_source(
-    source: str | Path, *, image_size: int | tuple[int, int] | None = None, offline: bool = False, **options: Any
-) -> tuple[ClipConfig, dict[str, Any], Tokenizer]:
-    """A checkpoint of any kind as (config, parameters, tokenizer): a converted folder, or what `convert.read` takes.
-
-    Args:
-      source: a folder that `save` wrote, or any other checkpoint.
-      image_size: pixels, one number or (height, width); position embeddings are resized when it is another one.
-      offline: as `jaxclip.convert.read` takes it.
-      options: what a source cannot say of itself, for `jaxclip.convert.read`.
-
-    Raises:
-      FileNotFoundError, ValueError: as in `load` and `jaxclip.convert.read`.
-    """
-    convert: Any = import_module("jaxclip.convert")  # Only unconverted checkpoints and other image sizes need it.
-
-    if not is_checkpoint(source):
-        config, params, words, _ = convert.read(source, image_size=image_size, offline=offline, **options)
-        return config, params, _tokenizer(words, config)
-    given = {name: value for name, value in options.items() if value is not None}
-    if given:
-        raise ValueError(f"{source} is converted already, so {', '.join(given)} is settled; convert its source again.")
-    held = load(source)
-    if held.provenance.get("layout") == "huggingface" and "library" not in held.provenance.get("options", {}):
-        warnings.warn(
-            f"{source} was converted when pictures and texts of such checkpoints were prepared as OpenCLIP does; "
-            f"convert its source again to have them as transformers does.",
-            stacklevel=3,
-        )
-    config, params = convert.resized(held.config, held.params, image_size)
-    return config, params, _tokenizer(held.tokenizer, config)
-
-
-def _tokenizer(words: TokenizerSource, config: ClipConfig) -> Tokenizer:
-    """A checkpoint whose tokenizer cannot be used still loads; asking for tokens then says why."""
-    if words.kind == "missing" or config.text is None:
-        return MissingTokenizer(words.why)
-    try:
-        if words.folder is None:
-            return ClipTokenizer(context=config.text.context, **words.options)
-        return from_folder(words.folder, config.text.context, **words.options)
-    except (TypeError, ValueError, FileNotFoundError) as error:
-        return MissingTokenizer(f"the checkpoint's own cannot be used: {error}")
-
-
 def _write_tokenizer(folder: Path, tokenizer: TokenizerSource) -> None:
     if tokenizer.folder is None:
         return
@@ -235,15 +178,6 @@ def _write_tokenizer(folder: Path, tokenizer: TokenizerSource) -> None:
     for path in sorted(tokenizer.folder.iterdir()):
         if path.name in TOKENIZER_FILES and is_there(path):
             write_whole(folder / path.name, read_bytes(path))
-
-
-TOKENIZER_FILES = frozenset(
-    {
-        "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json",
-        "merges.txt", "vocab.txt", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model",
-    }
-)  # fmt: skip
-"""Every file that a Hugging Face tokenizer may be made of."""
 
 
 def _tuples(fields: Any) -> Any:

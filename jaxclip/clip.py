@@ -143,10 +143,11 @@ def load(
     Raises:
       ValueError, FileNotFoundError: with what was expected, what came and what to do.
     """
-    from jaxclip import checkpoint  # Orbax takes a second to import, and only loading needs it.
+    # Orbax takes a second to import, and only loading needs it.
+    from jaxclip.convert import open_checkpoint  # pyright: ignore[reportMissingImports]
 
     compute = Compute(dtype=cast(Any, dtype), precision=cast(Any, precision))  # checked there
-    config, params, words = checkpoint.open_source(source, image_size=image_size, offline=offline, **options)
+    config, params, words = open_checkpoint(source, image_size=image_size, offline=offline, **options)
     return replace(build(config, params, compute, words), source=None if options else _placed(source))
 
 

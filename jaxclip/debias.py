@@ -12,8 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxclip.ablation import Ablation, Components, check_labels
+from jaxclip.ablation import Ablation, check_labels
 from jaxclip.axes import AnyArray
+from jaxclip.components import Components
 from jaxclip.data.source import kinds_there
 from jaxclip.runs import Run
 from jaxclip.shown import counted, numbers, percents, shown

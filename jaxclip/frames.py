@@ -5,11 +5,9 @@ import numpy as np
 from jaxtyping import Float, Integer
 
 from jaxclip.axes import AnyArray
+from jaxclip.data.mask_labels import UNSEEN
 
 Box = tuple[float, float, float, float]
-
-UNSEEN = 255
-"""The label of pixels that nothing is known of, as in Pascal VOC."""
 
 
 def maps_to_picture(

@@ -19,8 +19,9 @@ from jaxtyping import Array, Float
 from jaxclip import ops
 from jaxclip.axes import AnyArray
 from jaxclip.contributions import Constants, Contributions, Readout, Terms, assemble
+from jaxclip.forward import forward
 from jaxclip.shown import by_shapes
-from jaxclip.vision import VisionTransformer, forward
+from jaxclip.vision import VisionTransformer
 
 N_CONSTANTS = 3
 """Numbers of u behind the head's own vector: 1 / sigma, mu / sigma and 1."""

@@ -25,10 +25,10 @@ from jaxtyping import Array, Float, Int
 
 from jaxclip import blocks, ops
 from jaxclip.axes import AnyArray
+from jaxclip.forward import tokens_in
 from jaxclip.moments import Moments
 from jaxclip.pooling import pool_of
 from jaxclip.stream import Taps, run_block, stream
-from jaxclip.vision import tokens_in
 
 
 def neuron_coordinates(

@@ -14,11 +14,12 @@ from jaxclip import text
 from jaxclip.axes import AnyArray
 from jaxclip.blocks import Blocks
 from jaxclip.contributions import Terms
+from jaxclip.forward import forward
 from jaxclip.params import flatten
 from jaxclip.precision import finite
 from jaxclip.stream import Taps, stream
 from jaxclip.text import TextTransformer
-from jaxclip.vision import VisionTransformer, forward
+from jaxclip.vision import VisionTransformer
 
 
 def first_nonfinite(

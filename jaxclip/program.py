@@ -32,7 +32,7 @@ PARTS = ("versions", "decoders", "device", "machine", "code")
 
 def program() -> dict[str, Any]:
     """All of it, in JSON types, as run.json has it."""
-    from jaxclip import __version__
+    from jaxclip.version import __version__
 
     device = jax.devices()[0]
     known = {*features.modules, *features.codecs, *features.features}  # Pillow warns about others

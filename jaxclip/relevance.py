@@ -26,10 +26,10 @@ from jaxtyping import Array, Float
 
 from jaxclip import blocks, ops
 from jaxclip.baselines import Directions, Heatmaps, Images, place, watch_gradients
+from jaxclip.forward import tokens_in
 from jaxclip.pooling import pool_of
 from jaxclip.stream import run_block, stream
 from jaxclip.token_grid import TokenGrid
-from jaxclip.vision import tokens_in
 
 TINY = 1e-9
 

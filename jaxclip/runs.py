@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxclip.ablation import Components
 from jaxclip.bank import Bank, label_path, row_shapes
 from jaxclip.collected import Collected, from_arrays
+from jaxclip.components import Components
 from jaxclip.config import ClipConfig
 from jaxclip.data.order import Order
 from jaxclip.data.source import UNLABELLED

@@ -25,8 +25,8 @@ from jaxtyping import Array, Bool, Float
 
 from jaxclip.axes import AnyArray
 from jaxclip.contributions import Constants, Readout
+from jaxclip.forward import Masks, forward
 from jaxclip.own_terms import on_own_terms
-from jaxclip.vision import Masks, forward
 
 
 @on_own_terms

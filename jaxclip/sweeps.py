@@ -10,8 +10,9 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxclip.ablation import Ablation, Components, check_labels, completeness_scores, mean_ablate
+from jaxclip.ablation import Ablation, check_labels, completeness_scores, mean_ablate
 from jaxclip.axes import AnyArray
+from jaxclip.components import Components
 from jaxclip.heads import HeadState
 from jaxclip.runs import Run
 from jaxclip.sharding import check, local_mesh, place_state, whole_batch

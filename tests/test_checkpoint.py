@@ -12,8 +12,8 @@ import pytest
 from parity import checkpoints
 
 from jaxclip import checkpoint, convert, drafts
-from jaxclip.checkpoint import TokenizerSource
 from jaxclip.params import flatten, unflatten
+from jaxclip.tokenizer_files import TokenizerSource
 
 
 @pytest.fixture(scope="module")
@@ -108,13 +108,13 @@ def test_parameters_can_be_read_straight_to_devices(tiny, tmp_path):
 def test_open_source_takes_both_kinds_of_folder(tiny, tmp_path):
     source, _, _ = tiny
     out = convert.convert(source, tmp_path / "out")
-    before, after = checkpoint.open_source(source, image_size=48), checkpoint.open_source(out, image_size=48)
+    before, after = convert.open_checkpoint(source, image_size=48), convert.open_checkpoint(out, image_size=48)
     assert before[0].vision == after[0].vision
     assert_same(before[1], after[1])
     with pytest.raises(ValueError, match=r"no tokenizer: .*its vocabulary of 60 is not CLIP's"):
         after[2]("a photo")
     with pytest.raises(ValueError, match="converted already, so activation is settled"):
-        checkpoint.open_source(out, activation="gelu")
+        convert.open_checkpoint(out, activation="gelu")
     with pytest.raises(ValueError, match=r"converted already; open it with jaxclip.load"):
         convert.convert(out, tmp_path / "again")
 

@@ -8,9 +8,8 @@ import pytest
 from parity import checkpoints
 
 from jaxclip import convert
-from jaxclip.convert import CheckpointError, hub, registry, sources
+from jaxclip.convert import CheckpointError, describe, hub, registry, sources
 from jaxclip.convert.headers import write_safetensors
-from jaxclip.described import describe
 
 
 @pytest.fixture

@@ -8,10 +8,9 @@ import pytest
 from parity import checkpoints
 
 from jaxclip import convert
-from jaxclip.convert import CheckpointError
+from jaxclip.convert import CheckpointError, describe
 from jaxclip.convert.headers import open_safetensors, write_safetensors
 from jaxclip.convert.huggingface import huggingface_towers
-from jaxclip.described import describe
 
 WEIGHTS = "model.safetensors"
 

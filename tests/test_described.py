@@ -9,9 +9,8 @@ import small
 
 import jaxclip
 from jaxclip import checkpoint, convert
-from jaxclip.convert import CheckpointError, sources
+from jaxclip.convert import CheckpointError, describe, sources
 from jaxclip.data.scenes import CHECKPOINT
-from jaxclip.described import describe
 
 
 @pytest.fixture

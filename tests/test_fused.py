@@ -11,8 +11,8 @@ import towers
 from jaxclip import blocks, fused
 from jaxclip.collected import Collected
 from jaxclip.config import Compute
+from jaxclip.forward import Masks, forward
 from jaxclip.pass_step import step
-from jaxclip.vision import Masks, forward
 
 KERNEL = "__cudnn$fmhaSoftmax"
 

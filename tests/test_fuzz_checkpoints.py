@@ -10,10 +10,9 @@ from fuzzing import DAMAGE, JSON, alone, damaged, fuzz, leaves, replaced, told
 from hypothesis import strategies as st
 
 from jaxclip import checkpoint, convert
-from jaxclip.convert import CheckpointError
+from jaxclip.convert import CheckpointError, describe
 from jaxclip.convert.headers import open_safetensors, write_safetensors
 from jaxclip.convert.homes import read_json
-from jaxclip.described import describe
 from jaxclip.strict_json import parse_json
 from jaxclip.tokenizer import from_folder
 

@@ -136,7 +136,7 @@ def test_any_number_in_the_description_of_a_checkpoint(downloaded, tmp_path, siz
             made.append(another(source, tmp_path / str(len(made))))
             (made[-1] / file).unlink()
             (made[-1] / file).write_text(json.dumps(replaced(whole, path, size)))
-    imports = "from jaxclip import convert\nfrom jaxclip.described import describe"
+    imports = "from jaxclip import convert\nfrom jaxclip.convert import describe"
     said = alone("describe(argument); convert.read(argument)", made, imports=imports, gigabytes=6)
     assert len(said) == len(made)
 

@@ -10,8 +10,8 @@ import pytest
 import towers
 
 from jaxclip.contributions import Constants
+from jaxclip.forward import forward
 from jaxclip.heads import head_coordinates, head_matrices, head_state
-from jaxclip.vision import forward
 
 OPTIONS = [{}, {"layer_scale": True, "n_heads": 2}, {"pool": "mean", "ln_pre": False, "layer_scale": True}]
 

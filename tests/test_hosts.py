@@ -233,7 +233,7 @@ def edited(folder, name, line, other):
     ("name", "line", "other", "said"),
     [
         ("preprocess.py", '"bicubic": Image.Resampling.BICUBIC', '"bicubic": Image.Resampling.BOX', "code is"),
-        ("__init__.py", '__version__ = "', '__version__ = "9.', r"versions\.jaxclip is .* on host 0 and \"9"),
+        ("version.py", '__version__ = "', '__version__ = "9.', r"versions\.jaxclip is .* on host 0 and \"9"),
     ],
 )
 def test_a_host_with_another_program_is_refused_on_both_before_anything_is_there(

@@ -7,7 +7,7 @@ import towers
 from command import only_line, status
 from PIL import Image
 
-from jaxclip.checkpoint import TokenizerSource, save
+from jaxclip.checkpoint import save
 from jaxclip.clip import fill
 from jaxclip.config import ClipConfig, Compute, PreprocessConfig, TextConfig, VisionConfig
 from jaxclip.nonfinite import (
@@ -18,6 +18,7 @@ from jaxclip.nonfinite import (
     nonfinite_weights,
 )
 from jaxclip.text import TextTransformer
+from jaxclip.tokenizer_files import TokenizerSource
 
 
 def spoil(tower, path, place, value=np.nan):

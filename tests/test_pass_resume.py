@@ -152,7 +152,7 @@ def test_it_never_goes_on_as_another_run(clip, source, pictures, tmp_path, monke
         case "options":
             options, message = replace(options, batch=5), r"options\.batch was 4 and is 5"
         case "versions":
-            monkeypatch.setattr("jaxclip.__version__", "9.9")
+            monkeypatch.setattr("jaxclip.version.__version__", "9.9")
             message = r"versions\.jaxclip was .* and is \"9\.9\""
     with pytest.raises(ValueError, match=f"cannot go on: .*{message}"):
         run_pass(other, source, tmp_path / "run", options)

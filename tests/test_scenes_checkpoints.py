@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import jaxclip
-from jaxclip.checkpoint import open_source
+from jaxclip.convert import open_checkpoint
 from jaxclip.data.scenes import CHECKPOINT
 from jaxclip.params import flatten
 
@@ -27,7 +27,7 @@ def saved(tmp_path):
     """Two steps, the second with the shipped model's weights and the first with all of them halved."""
     import orbax.checkpoint as ocp
 
-    _, params, _ = open_source(CHECKPOINT)
+    _, params, _ = open_checkpoint(CHECKPOINT)
     leaves = {path: np.asarray(leaf, np.float32) for path, leaf in flatten(params)}
     with ocp.CheckpointManager(tmp_path, options=ocp.CheckpointManagerOptions(max_to_keep=2)) as manager:
         for step, factor in ((10, 0.5), (20, 1.0)):

@@ -31,7 +31,7 @@ def model_config(
     Raises:
       ValueError, FileNotFoundError: there is no such model, or it cannot do what is asked.
     """
-    from jaxclip.described import describe
+    from jaxclip.convert import describe  # pyright: ignore[reportMissingImports]
     from jaxclip.spatial import chosen_heads
 
     found = describe(resolve(model), image_size=image_size)
@@ -93,7 +93,7 @@ def run_model(run: "Run", source: str | None = None) -> "Clip":
 
 def _known(run: "Run", source: str | None, *, texts: bool) -> tuple[int, int] | None:
     """The image size to load a run's model at, if not its own."""
-    from jaxclip.described import describe
+    from jaxclip.convert import describe  # pyright: ignore[reportMissingImports]
 
     wanted, (where, asked) = run.config, _place(run, source)
     found, size = describe(where, offline=not asked), None

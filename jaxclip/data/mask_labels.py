@@ -12,8 +12,9 @@ import numpy as np
 from jaxtyping import Integer
 
 from jaxclip.data.mask_files import Raw
-from jaxclip.frames import UNSEEN
 
+UNSEEN = 255
+"""The label of pixels that nothing is known of, as in Pascal VOC."""
 LAST = UNSEEN - 1
 """Labels beyond it are not told apart: where classes are, there are at most so many."""
 MOST_LABELS = 181

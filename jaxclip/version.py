@@ -1,0 +1,3 @@
+"""The version of jaxclip, which every room may know."""
+
+__version__ = "0.1.0"
