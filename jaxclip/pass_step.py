@@ -11,8 +11,9 @@ from jaxtyping import Array, Float
 from jaxclip.axes import AnyArray
 from jaxclip.collected import Collected
 from jaxclip.heads import HeadState, head_state
+from jaxclip.moment_places import moment_specs
 from jaxclip.shard_moments import add_sharded
-from jaxclip.sharding import STATE_AXES, moment_specs, spec
+from jaxclip.sharding import STATE_AXES, spec
 
 Units = Literal["normalized", "raw"]
 

@@ -40,6 +40,7 @@ from jaxclip.drafts import disk_explained
 from jaxclip.goes_on import STAMPS, Accepted
 from jaxclip.heads import HeadState
 from jaxclip.image_lines import ImageLines
+from jaxclip.moment_places import place_moments
 from jaxclip.nonfinite import explain_nonfinite
 from jaxclip.own_terms import on_own_terms
 from jaxclip.pass_step import Units, step
@@ -263,7 +264,7 @@ class _Pass:
         self.moments, self.n_done, self._saved = state.moments, state.n_batches, state.n_batches
         self.n_new = self.order.n_steps - self.n_done
         if mesh is not None:
-            self.moments = sharding.place_moments(self.moments, mesh)
+            self.moments = place_moments(self.moments, mesh)
             self.vision = sharding.place_vision(clip.vision, mesh)
         self._pending: tuple[Batch, HeadState, jax.Array] | None = None
         self._bank, self._lines, self._new_lines = None, None, []

@@ -27,6 +27,7 @@ from jaxclip.collected import Collected
 from jaxclip.config import Compute, VisionConfig
 from jaxclip.hlo import Work, work
 from jaxclip.largest_batch import largest_batch
+from jaxclip.moment_places import moment_specs
 from jaxclip.pass_step import step
 from jaxclip.vision import VisionTransformer
 
@@ -118,7 +119,7 @@ def lower(config: VisionConfig, plan: Plan, mesh: Mesh) -> jax.stages.Lowered:
         return jax.jit(lambda vision, images: vision(images, detail=plan.detail)).lower(vision, images)
     stacks: dict[str, tuple[int, ...]] = {"all": ()} | ({"label": (plan.values,)} if plan.values else {})
     moments = jax.eval_shape(lambda: {kind: Collected.zero(config, *stack) for kind, stack in stacks.items()})
-    where = jax.tree.map(lambda part: NamedSharding(mesh, part), sharding.moment_specs(moments))
+    where = jax.tree.map(lambda part: NamedSharding(mesh, part), moment_specs(moments))
     weights = jax.ShapeDtypeStruct((plan.batch,), jnp.float32, sharding=split)
     labels = {"label": jax.ShapeDtypeStruct((plan.batch,), jnp.int32, sharding=split)} if plan.values else {}
     return step.lower(jax.tree.map(shape, moments, where), vision, images, weights, labels, "normalized", mesh)

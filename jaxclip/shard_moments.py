@@ -17,8 +17,9 @@ from jaxtyping import Array, Float, Int
 from jaxclip.axes import AnyArray
 from jaxclip.collected import Collected
 from jaxclip.heads import HeadState
+from jaxclip.moment_places import stack_spec
 from jaxclip.moments import Moments, Pair
-from jaxclip.sharding import DATA, STATE_AXES, spec, stack_spec
+from jaxclip.sharding import DATA, STATE_AXES, spec
 
 
 def add_sharded(

@@ -6,7 +6,6 @@ communication that takes. Results are those of one device, but for rounding.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
 from typing import Any
 
 import jax
@@ -14,7 +13,6 @@ import numpy as np
 from flax import nnx
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxclip.collected import Collected
 from jaxclip.config import VisionConfig
 from jaxclip.heads import HeadState
 from jaxclip.params import flatten, unflatten, vision_axes
@@ -26,9 +24,6 @@ RULES = {"b": DATA, "h": MODEL, "m": MODEL}
 
 STATE_AXES = {"embedding": "b e", "heads": "b l h u", "mlp": "b l e", "init": "b e", "class_attn": "b l e"}
 """What a pass keeps of a batch (`jaxclip.heads.HeadState`)."""
-
-MOMENT_STACKS = {"heads": "l h", "mlp": "l", "init": "", "class_attn": "l", "embedding": ""}
-"""Leading axes of a pass's moments (`jaxclip.collected.Collected`); their samples' own axes are never split."""
 
 
 def make_mesh(data: int | None = None, model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
@@ -119,7 +114,7 @@ def place_vision(vision: Any, mesh: Mesh, put: Callable[[Any, NamedSharding], An
       mesh: from `make_mesh`.
       put: (weight, sharding) -> what to hold in its place; by default the weight itself, which every host has.
     """
-    put = put or _put
+    put = put or put_whole
     table = vision_axes(vision.config)
     graph, state = nnx.split(vision)
     leaves = flatten(nnx.to_pure_dict(state))
@@ -142,35 +137,13 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
 def place_state(state: HeadState, mesh: Mesh) -> HeadState:
     """What a pass kept of a batch: images split over the data axis, heads over the model axis."""
     return HeadState(
-        **{name: _put(getattr(state, name), NamedSharding(mesh, spec(axes))) for name, axes in STATE_AXES.items()}
+        **{name: put_whole(getattr(state, name), NamedSharding(mesh, spec(axes))) for name, axes in STATE_AXES.items()}
     )
 
 
-def place_moments(moments: dict[str, Collected], mesh: Mesh) -> dict[str, Collected]:
-    """A pass's moments where they are kept: heads with their weights, all else on every device."""
-    return jax.tree.map(lambda x, part: _put(x, NamedSharding(mesh, part)), moments, moment_specs(moments))
-
-
-def _put(x: Any, where: NamedSharding) -> jax.Array:
+def put_whole(x: Any, where: NamedSharding) -> jax.Array:
     """An array that every host has, on the devices of all."""
     if where.is_fully_addressable:
         return jax.device_put(x, where)
     held = np.asarray(x)
     return jax.make_array_from_callback(held.shape, where, lambda at: held[at])
-
-
-def moment_specs(moments: dict[str, Collected]) -> dict[str, Collected]:
-    """A `PartitionSpec` for every leaf; those of a label's values have one more axis in front, which is whole."""
-    return {kind: Collected(**{f.name: _specs(f.name, getattr(own, f.name)) for f in fields(own)})
-            for kind, own in moments.items()}  # fmt: skip
-
-
-def _specs(name: str, moments: Any) -> Any:
-    where = stack_spec(name, np.ndim(moments.count))
-    return jax.tree.map(lambda leaf: where, moments)
-
-
-def stack_spec(name: str, n_axes: int) -> PartitionSpec:
-    """Where a stack of a component's moments lies: axes in front of its own, such as a label's values, are whole."""
-    own = spec(MOMENT_STACKS[name])
-    return PartitionSpec(*(None,) * (n_axes - len(own)), *own)
