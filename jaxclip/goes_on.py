@@ -15,6 +15,7 @@ from jaxclip.checksums import changed
 from jaxclip.data.order import Order
 from jaxclip.data.stamps import Listing
 from jaxclip.plain_files import open_plain, read_bytes
+from jaxclip.strict_json import parse_json
 
 Accepted = Literal["code", "machine", "files"]
 """What a pass may go on with although it differs: jaxclip's code, the processor or driver, inodes of files."""
@@ -114,11 +115,22 @@ def _short(one: Any, other: Any) -> list[str]:
     return [text if len(text) <= 40 else f"{text[:30]}..." for text in cut]
 
 
+def changes_of(arrays: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """What was accepted, as a saved state says it; it may be one from before there was such a thing.
+
+    Raises:
+      ValueError: it says something else.
+    """
+    said = parse_json(arrays["changes"].tobytes()) if "changes" in arrays else []
+    if not isinstance(said, list) or not all(isinstance(change, dict) for change in said):
+        raise ValueError("its changes are no list of what was accepted")
+    return said
+
+
 def _progress(path: Path) -> tuple[int, list[dict[str, Any]]]:
     """Steps that a saved state counts, and what was accepted; a damaged one is found when it is read whole."""
     try:
         with open_plain(path) as file, np.load(file) as held:
-            said = json.loads(held["changes"].tobytes()) if "changes" in held else []
-            return int(held["n_batches"]), said if isinstance(said, list) else []
+            return int(held["n_batches"]), changes_of(held)
     except Exception:  # no state, or a damaged archive, which can raise nearly anything
         return 0, []

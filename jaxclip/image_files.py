@@ -6,10 +6,10 @@ a program that runs what the file says, and stubs that other packages fill; none
 """
 
 import io
-import stat
+import os
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +17,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
+
+from jaxclip.plain_files import NotPlain, open_plain
 
 FORMATS = ("JPEG", "MPO", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM", "JPEG2000", "AVIF", "HEIF")
 """All are decoded inside Pillow, but for HEIF, which pillow-heif decodes where it is installed (it comes with
@@ -28,6 +30,7 @@ PIXELS_PER_BYTE = 100
 """Of a file that is larger than that. A JPEG of one colour has 64 and a photograph about 4; in a file that is made to
 fill the memory there are thousands."""
 
+Opened = io.BufferedReader | io.BytesIO
 HEIC_BRANDS = frozenset((b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"))
 
 
@@ -72,8 +75,11 @@ def read_picture(image: Any, *, apply_exif: bool | None = None) -> Picture:
     return Picture(to_eight_bits(upright(opened) if apply_exif else opened), turned and not apply_exif, is_first)
 
 
-def open_image(file: str | Path | bytes | io.BytesIO, beside: Callable[[], int] = lambda: 0) -> Image.Image:
-    """An image whose pixels are not decoded yet; to be closed by the caller, as `PIL.Image.open`'s.
+@contextmanager
+def open_image(file: str | Path | bytes | io.BytesIO, beside: Callable[[], int] = lambda: 0) -> Iterator[Image.Image]:
+    """An image whose pixels are not decoded yet, for as long as its file is open.
+
+    A path is opened once, and what was opened is looked at: nothing can take its place in between.
 
     Args:
       file: a path, or the content of a file.
@@ -87,14 +93,25 @@ def open_image(file: str | Path | bytes | io.BytesIO, beside: Callable[[], int] 
       ValueError: the path is no regular file (reading a pipe or a device need never end), or it is HEIC and
         pillow-heif is not installed.
     """
-    file = io.BytesIO(file) if isinstance(file, bytes) else file
-    if isinstance(file, io.BytesIO):
-        n_bytes = file.getbuffer().nbytes
-    else:
-        status = Path(file).stat()
-        n_bytes = status.st_size
-        if not stat.S_ISREG(status.st_mode):
-            raise ValueError("expected a file with an image; this is a folder, a pipe or a device.")
+    with _file(file) as held, _undecoded(held, _n_bytes(held), beside) as opened:
+        yield opened
+
+
+def _file(file: str | Path | bytes | io.BytesIO) -> AbstractContextManager[Opened]:
+    if isinstance(file, bytes | io.BytesIO):
+        return nullcontext(io.BytesIO(file) if isinstance(file, bytes) else file)
+    try:
+        return open_plain(file)
+    except NotPlain as error:
+        raise ValueError("expected a file with an image; this is a folder, a pipe or a device.") from error
+
+
+def _n_bytes(file: Opened) -> int:
+    return file.getbuffer().nbytes if isinstance(file, io.BytesIO) else os.fstat(file.fileno()).st_size
+
+
+def _undecoded(file: Opened, n_bytes: int, beside: Callable[[], int]) -> Image.Image:
+    """What an open file holds, within the limit on its pixels."""
     most = most_pixels(n_bytes)
     try:
         try:
@@ -106,9 +123,9 @@ def open_image(file: str | Path | bytes | io.BytesIO, beside: Callable[[], int] 
         if most is not None and opened.width * opened.height > most and opened.width * opened.height > beside():
             opened.close()
             raise Image.DecompressionBombError
-    except UnidentifiedImageError:
+    except UnidentifiedImageError as error:
         _refuse_heic(file)
-        raise
+        raise UnidentifiedImageError("it has none of the formats that are read") from error
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         few = f", and {n_bytes} bytes are few for so many" if _limit() == PILLOWS_LIMIT else ""
         raise Image.DecompressionBombError(f"it has more than Pillow's limit of {_limit()} pixels{few}") from error
@@ -243,16 +260,9 @@ def _limit() -> int | None:
         return _lifted[0] if _lifted else Image.MAX_IMAGE_PIXELS
 
 
-def _beginning(file: str | Path | io.BytesIO) -> bytes:
-    if isinstance(file, io.BytesIO):
-        file.seek(0)
-        return file.read(16)
-    with Path(file).open("rb") as opened:
-        return opened.read(16)
-
-
-def _refuse_heic(file: str | Path | io.BytesIO) -> None:
-    beginning = _beginning(file)
+def _refuse_heic(file: Opened) -> None:
+    file.seek(0)
+    beginning = file.read(16)
     if "HEIF" not in _known() and beginning[4:8] == b"ftyp" and beginning[8:12] in HEIC_BRANDS:
         raise ValueError("this is HEIC, which pillow-heif reads: pip install 'jaxclip[heic]'.")
 

@@ -20,6 +20,7 @@ from typing import Any
 from jaxclip.plain_files import is_there, read_bytes
 from jaxclip.run_folder import IMAGES, LINES, damaged
 from jaxclip.shown import counted
+from jaxclip.strict_json import parse_json
 from jaxclip.whole_files import append, replaced
 
 MOST_AHEAD = 2**24
@@ -114,11 +115,7 @@ def _row(line: bytes) -> int:
 
 
 def _parsed(line: bytes) -> Any:
-    # Not by `strict_json`: names of files may hold bytes that are no text.
-    try:
-        return json.loads(line)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    return parse_json(line, halves=True)
 
 
 def _is_line(line: Any, n_images: int, label_names: Mapping[str, Sequence[str]]) -> bool:

@@ -7,6 +7,9 @@ import time
 from typing import Any, BinaryIO
 from uuid import uuid4
 
+from jaxclip.strict_json import parse_object
+
+MOST_PROCESSES = 2**31
 MOST = 4096
 """Bytes of a lock that are read; one that says more is none of ours."""
 
@@ -29,7 +32,8 @@ def told(lock: BinaryIO) -> str:
     lock.seek(0)
     said = _parsed(lock.read(MOST))
     pid, host, since = said.get("pid"), said.get("host"), said.get("since")
-    if type(pid) is not int or not isinstance(host, str) or not isinstance(since, str):
+    # A number that is no process's would end others: all of this user's, or a group.
+    if type(pid) is not int or not 1 < pid < MOST_PROCESSES or not isinstance(host, str) or not isinstance(since, str):
         return "wait for it, or name another folder"
     return (
         f"process {pid} on {host[:100]!r}, since {since[:40]}. Wait for it, or name another folder; where it was "
@@ -39,7 +43,6 @@ def told(lock: BinaryIO) -> str:
 
 def _parsed(text: bytes) -> dict[str, Any]:
     try:
-        said = json.loads(text)
-    except (ValueError, RecursionError):  # written by another version, or just now
+        return parse_object(text)
+    except ValueError:  # written by another version, or just now
         return {}
-    return said if isinstance(said, dict) else {}

@@ -17,6 +17,10 @@ _KINDS: tuple[tuple[Callable[[int], bool], str], ...] = (
 _NOWHERE = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)
 
 
+class NotPlain(ValueError):
+    """What is there is no regular file."""
+
+
 def open_plain(path: str | Path, buffering: int = -1) -> Any:
     """A regular file, or a link to one, opened to read bytes.
 
@@ -25,6 +29,13 @@ def open_plain(path: str | Path, buffering: int = -1) -> Any:
       ValueError: it is something else, by name.
     """
     return open(path, "rb", buffering, opener=opened)
+
+
+def again(file: Any) -> str:
+    """A name of a file that is open, for a library that opens files by name: whatever has taken its own name since,
+    this is the file that was looked at. Where the system has no such name it is its own."""
+    held = f"/proc/self/fd/{file.fileno()}"
+    return held if os.path.exists(held) else str(file.name)
 
 
 def opened(path: str | Path, flags: int) -> int:
@@ -113,4 +124,4 @@ def _status(path: str | Path) -> os.stat_result | None:
 def _check_plain(path: str | Path, status: os.stat_result) -> None:
     if not stat.S_ISREG(status.st_mode):
         linked = "a link to " if os.path.islink(path) else ""
-        raise ValueError(f"{path} is {linked}{kind_of(status)}, and only a regular file is read; put one there.")
+        raise NotPlain(f"{path} is {linked}{kind_of(status)}, and only a regular file is read; put one there.")

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float
 
+from jaxclip.array_files import read_array
 from jaxclip.plain_files import is_there, read_bytes
 from jaxclip.shown import counted
 
@@ -107,8 +108,7 @@ def _array(path: Path) -> Float[np.ndarray, "text embed"]:
     if not is_there(path):
         raise FileNotFoundError(f"there is no file {path}; it should hold one embedding a row.")
     try:
-        # Mapped first: NumPy makes room for what the header declares, and a mapping cannot be longer than the file.
-        array = np.array(np.lib.format.open_memmap(path, mode="r"))
+        array = read_array(path)
     except Exception as error:  # NumPy parses the header as Python, and raises what that may raise
         raise ValueError(f"{path} is no NumPy array ({error!s:.200}).") from error
     if array.ndim != 2 or not len(array) or array.dtype.kind != "f":

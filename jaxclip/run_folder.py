@@ -24,7 +24,7 @@ from jaxclip.heads import head_matrices
 from jaxclip.params import flatten
 from jaxclip.plain_files import is_there
 from jaxclip.program import program
-from jaxclip.strict_json import parse_json
+from jaxclip.strict_json import MAX_LARGE, parse_object
 from jaxclip.whole_files import check_free_place, check_own_folder, is_draft, no_folder, own, replaced
 
 FORMAT = 4
@@ -64,7 +64,15 @@ def outline(config: ClipConfig, compute: Compute, source: Source, options: Mappi
         "options": dict(options),
         **program(),
     }
-    return json.loads(json.dumps(outlined))
+    text = json.dumps(outlined)
+    if len(text) > MAX_LARGE // 2:  # indented it is longer, and the rest of what a run says is not in it yet
+        counts = {kind: len(names) for kind, names in source.label_names.items()}
+        kind = max(counts, key=counts.__getitem__)
+        raise ValueError(
+            f"the names of {kind}, {counts[kind]:,} of them, are too many to be labels, and {RUN} would be too large "
+            f"to be read again; leave that column out."
+        )
+    return json.loads(text)
 
 
 def model_hash(clip: Clip) -> str:
@@ -246,11 +254,10 @@ def read_info(folder: Path) -> dict[str, Any]:
       ValueError: it is damaged, or of another version's format.
     """
     try:
-        info = parse_json(plain_files.read_bytes(folder / RUN))
+        info = parse_object(plain_files.read_bytes(folder / RUN, MAX_LARGE))
     except ValueError as error:
         raise ValueError(f"{folder / RUN} is damaged ({error}); delete {folder} and run it again.") from error
-    if not isinstance(info, dict) or info.get("format") not in READABLE:
-        held = info.get("format") if isinstance(info, dict) else None
+    if (held := info.get("format")) not in READABLE:
         reads = " and ".join(map(str, READABLE))
         raise ValueError(f"{folder / RUN} is of format {held!r} and this version reads {reads}; run it again.")
     if not _says_enough(info):

@@ -1,7 +1,6 @@
 """A run's folder from the reading side."""
 
 import hashlib
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,17 +11,20 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxclip.array_files import read_array
 from jaxclip.bank import Bank, label_path, row_shapes
 from jaxclip.collected import Collected, from_arrays
 from jaxclip.components import Components
 from jaxclip.config import ClipConfig
 from jaxclip.data.order import Order
 from jaxclip.data.source import UNLABELLED
+from jaxclip.goes_on import changes_of
 from jaxclip.heads import HeadState
 from jaxclip.image_lines import read_image_lines
 from jaxclip.plain_files import is_there, open_plain, read_bytes
 from jaxclip.run_folder import BANK, IMAGES, LINES, MATRICES, RUN, STATE, check_unchanged, damaged, read_info
 from jaxclip.shown import counted
+from jaxclip.strict_json import parse_object
 
 ALL = "all"
 """The moments of every image, beside those by kind of label."""
@@ -170,8 +172,7 @@ class Run:
           ValueError: the file is damaged.
         """
         self._check(MATRICES)
-        # Mapped first: a mapping cannot be longer than its file, whatever the header declares.
-        return jnp.asarray(np.array(np.load(self.folder / MATRICES, mmap_mode="r")))
+        return jnp.asarray(read_array(self.folder / MATRICES))
 
     @property
     def moments(self) -> Collected:
@@ -313,13 +314,14 @@ def read_state(folder: Path, info: dict[str, Any]) -> State:
             if part := held.zip.testzip():
                 raise ValueError(f"the checksum of its part {part} is not that of what was written")
             arrays = dict(held)
-        said = json.loads(arrays["checksums"].tobytes())
+        said = parse_object(arrays["checksums"].tobytes())
         counts = int(arrays["n_batches"]), int(arrays["n_bytes"])
-        changes = json.loads(arrays["changes"].tobytes()) if "changes" in arrays else []
+        changes = changes_of(arrays)
+        checksum_of_run = said[RUN]
     except Exception as error:  # a damaged archive can raise nearly anything
         raise ValueError(f"{folder / STATE} is damaged ({error}); delete {folder} and run it again.") from error
     # Before anything is made of what run.json says.
-    check_unchanged(folder, {RUN: said[RUN]})
+    check_unchanged(folder, {RUN: checksum_of_run})
     try:
         moments = from_arrays(lambda: _empty(info), arrays)
     except (ValueError, TypeError, OverflowError) as error:  # sizes that no array can have are the latter two

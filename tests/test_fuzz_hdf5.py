@@ -1,6 +1,8 @@
 """ImageNet-Segmentation's HDF5 file, broken or made up; and names of data sets, of which none asks the network."""
 
+import faulthandler
 import io
+import os
 import zlib
 
 import h5py
@@ -91,8 +93,29 @@ def test_links_into_another_file(tmp_path):
     (tmp_path / "private.mat").write_bytes(segmentation())
     with h5py.File(tmp_path / "a.mat", "w") as file:
         file["value"] = h5py.ExternalLink("private.mat", "value")
-    with pytest.raises(ValueError, match="links into another file"):
+    with pytest.raises(ValueError, match="may lead into another file"):
         open_masked(tmp_path / "a.mat")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs POSIX's pipes")
+@pytest.mark.parametrize("where", ["value", "value/img", "soft", "masks"])
+def test_links_are_refused_before_they_are_followed(tmp_path, where):
+    """HDF5 opens what one leads to, and would wait for the other end of a pipe."""
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "a.mat").write_bytes(segmentation())
+    with h5py.File(tmp_path / "a.mat", "r+") as file:
+        if where == "masks":
+            del file["value/gt"]
+            file.create_dataset("value/gt", (1, 1), "u1", external=[("pipe", 0, 1)])
+        else:
+            del file["value" if where == "soft" else where]
+            file["other" if where == "soft" else where] = h5py.ExternalLink("pipe", "value")
+            if where == "soft":
+                file["value"] = h5py.SoftLink("/other")
+    faulthandler.dump_traceback_later(60, exit=True)
+    with pytest.raises(ValueError, match=r"may lead into another file|arrays of references"):
+        open_masked(tmp_path / "a.mat")
+    faulthandler.cancel_dump_traceback_later()
 
 
 def test_references_that_are_numbers(tmp_path):

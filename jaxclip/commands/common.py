@@ -54,8 +54,8 @@ def check_picture(path: Path) -> None:
     """
     from jaxclip.image_files import explained, open_image
 
-    with explained(path):
-        open_image(path).close()
+    with explained(path), open_image(path):
+        pass
 
 
 def _draw(index: int, out: Path) -> Path:

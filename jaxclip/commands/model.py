@@ -1,6 +1,5 @@
 """Commands about one model: convert it, prove it, decompose pictures with it."""
 
-import json
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,9 +68,10 @@ class Convert:
                 overwrite=self.overwrite,
             )  # fmt: skip
         from jaxclip import checkpoint
+        from jaxclip.drafts import read_json
         from jaxclip.recognised import recognised
 
-        provenance = json.loads((folder / checkpoint.PROVENANCE).read_text())
+        provenance = read_json(folder / checkpoint.PROVENANCE)
         found = recognised(checkpoint.described(folder)[0], provenance)
         for name, what in found.items():
             say(f"{name + ':':<15} {what}")

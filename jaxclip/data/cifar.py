@@ -1,6 +1,7 @@
 """CIFAR-10 and CIFAR-100 in their binary version; the Python version is made of pickles, which can run code when read,
 and is not read. What tensorflow-datasets prepared is read by `TfdsSource`."""
 
+import os
 from pathlib import Path
 from typing import ClassVar
 
@@ -9,7 +10,7 @@ import numpy as np
 from jaxclip.data.classes import class_words
 from jaxclip.data.source import Example, Stored, digest
 from jaxclip.data.tables import read_text
-from jaxclip.plain_files import is_there
+from jaxclip.plain_files import is_there, open_plain
 
 SIDE, PIXELS = 32, 3 * 32 * 32
 
@@ -73,10 +74,13 @@ class Cifar:
         length = len(self.label_names) + PIXELS
         if not is_there(path):
             raise FileNotFoundError(f"{path} is missing; unpack the data set again.")
-        size = path.stat().st_size
-        if not size or size % length:
-            raise ValueError(f"{path} must hold records of {length} bytes; it has {size}. Unpack the data set again.")
-        records = np.memmap(path, np.uint8, "r").reshape(-1, length)
+        with open_plain(path) as file:
+            size = os.fstat(file.fileno()).st_size
+            if not size or size % length:
+                raise ValueError(
+                    f"{path} must hold records of {length} bytes; it has {size}. Unpack the data set again."
+                )
+            records = np.memmap(file, np.uint8, "r").reshape(-1, length)
         for place, (kind, names) in enumerate(self.label_names.items()):
             if (largest := int(records[:, place].max())) >= len(names):
                 raise ValueError(f"{path}: {kind} must be below {len(names)}; got {largest}. Unpack it again.")

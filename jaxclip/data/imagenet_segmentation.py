@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from jaxclip.data.masked import Masked, checked
+from jaxclip.plain_files import again, open_plain
 
 DEFLATE, SHUFFLE, CHECKSUM = 1, 2, 3
 """HDF5's numbers of the filters that MATLAB and h5py write; of others nobody here knows what they unpack to."""
@@ -35,15 +36,19 @@ class ImageNetSegmentation:
             import h5py
         except ImportError as error:
             raise ValueError(f"{path.name} needs h5py to be read: pip install 'jaxclip[segmentation]'.") from error
+        self._path = path
         try:
-            self._file = h5py.File(path, "r")
+            with open_plain(path) as file:  # HDF5 would wait for a pipe that took its place
+                self._file = h5py.File(again(file), "r")
+            # Asked about before they are followed: HDF5 opens what they lead to, a pipe too.
+            for name in ("value", "value/img", "value/gt"):
+                if not isinstance(self._file.get(name, getlink=True), h5py.HardLink):
+                    raise ValueError(f"{name} is not there, or a link, and those may lead into another file")
             # h5py types an entry as anything a file may hold; what these are is checked below.
             self._images: Any = self._file["value/img"]
             self._masks: Any = self._file["value/gt"]
             if {array.dtype.kind for array in (self._images, self._masks)} != {"O"}:
                 raise ValueError("they must be arrays of references")
-            if {array.file.filename for array in (self._images, self._masks)} != {self._file.filename}:
-                raise ValueError("they are links into another file")
             _check_pieces(self._images)
             _check_pieces(self._masks)
         except Exception as error:  # HDF5 raises whatever comes up
@@ -63,13 +68,11 @@ class ImageNetSegmentation:
             mask = self._array(held[0, 0], 2).T
             return checked(name, Image.fromarray(pixels).convert("RGB"), mask.astype(np.int32))
         except Exception as error:  # HDF5 raises whatever comes up
-            raise ValueError(f"{name} of {self._file.filename} cannot be read: {error}") from error
+            raise ValueError(f"{name} of {self._path} cannot be read: {error}") from error
 
     def _array(self, reference: Any, rank: int) -> np.ndarray:
         """Pixels that lie in this file, and no more of them than a picture may have."""
         held: Any = self._file[reference]
-        if held.is_virtual or held.external:
-            raise ValueError("its pixels lie in another file")
         if held.ndim != rank or held.dtype.kind not in "uibf" or held.size > _most(held.size):
             raise ValueError(f"expected pixels with {rank} axes; got {held.dtype} {list(held.shape)}")
         _check_pieces(held)
@@ -82,7 +85,9 @@ def _most(asked: int) -> int:
 
 
 def _check_pieces(held: Any) -> None:
-    """Refuse pieces that are larger than a picture, or unpack to more than they are declared with."""
+    """Refuse what lies in another file, and pieces larger than a picture or than they are declared with."""
+    if held.is_virtual or held.external:
+        raise ValueError("what it holds lies in another file")
     if held.chunks is None:  # stored as it is
         return
     declared = prod(held.chunks)

@@ -17,9 +17,10 @@ import numpy as np
 from PIL import Image
 
 from jaxclip.image_files import open_image
-from jaxclip.plain_files import check_inside, is_there, read_bytes
+from jaxclip.plain_files import check_inside, is_there
 from jaxclip.report.report_card import named
 from jaxclip.report.report_pictures import data_uri, short
+from jaxclip.strict_json import MAX_LARGE, read_object
 
 SCRIPTS = ("colour.js", "draw.js", "pages.js", "more_pages.js", "tables.js", "results.js", "app.js")
 """In the order in which they stand in the page."""
@@ -91,12 +92,7 @@ def read_results(folder: Path) -> dict[str, Any]:
     pictures = sorted(path.parent.glob("*.png"))[:MOST_FIGURES]
     for part in [path, *pictures] if folder.is_dir() else pictures:
         check_inside(part)
-    try:
-        data = json.loads(read_bytes(path))
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{path} is no JSON ({error}); run the command that wrote it again.") from error
-    if not isinstance(data, dict):
-        raise ValueError(f"{path} holds a {type(data).__name__}, not the results of a command.")
+    data = read_object(path, "run the command that wrote it again", MAX_LARGE, nan=True)
     figures = [found for image in pictures if (found := _figure(image))]
     return {"name": path.parent.name or path.stem, "data": _cut(data), "figures": figures}
 
