@@ -7,6 +7,7 @@ checkpoints in transformers' layout get texts as transformers would, unrepaired.
 
 import gzip
 import html
+import json
 import string
 import unicodedata
 from collections.abc import Sequence
@@ -227,11 +228,24 @@ def check_texts(texts: str | Sequence[str]) -> list[str]:
     return texts
 
 
+def write_clip_files(folder: Path) -> None:
+    """Write CLIP's own vocabulary into a folder as the files of transformers' CLIPTokenizer."""
+    names = [*_clip_vocabulary()[2][:_START], "<|startoftext|>", "<|endoftext|>"]
+    (folder / "vocab.json").write_text(json.dumps({name: i for i, name in enumerate(names)}))
+    lines = ["#version: 0.2", *(" ".join(pair) for pair in _merges()), ""]
+    (folder / "merges.txt").write_text("\n".join(lines), encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text('{"tokenizer_class": "CLIPTokenizer"}')
+
+
+def _merges() -> list[tuple[str, ...]]:
+    packed = (files("jaxclip") / "bpe" / "clip_merges.txt.gz").read_bytes()
+    return [tuple(line.split(" ")) for line in gzip.decompress(packed).decode().splitlines()]
+
+
 @lru_cache(maxsize=1)
 def _clip_vocabulary() -> tuple[BPE, list[str], list[str]]:
     """The merges, each byte's letter and each token's string: bytes, bytes that end a word, merges, start, end."""
-    packed = (files("jaxclip") / "bpe" / "clip_merges.txt.gz").read_bytes()
-    merges: list[Any] = [tuple(line.split(" ")) for line in gzip.decompress(packed).decode().splitlines()]
+    merges: list[Any] = _merges()
     letters = _byte_letters()
     # Printable bytes come first in the vocabulary and in order, then the others in the order of their stand-ins.
     alphabet = sorted(letters, key=lambda letter: (ord(letter) > 255, ord(letter)))

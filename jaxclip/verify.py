@@ -1,7 +1,8 @@
 """Proof on the user's own machine: the sum for every detail and convention, and, where open_clip is installed, both
-embeddings and every layer's and head's contribution against PyTorch.
+embeddings and every layer's and head's contribution against PyTorch. `jaxclip.verify_files` begins before that, at
+picture files and texts.
 
-This is the one file that knows PyTorch exists; it asks for it by name and goes on without.
+With `jaxclip.own_library` this is all that knows PyTorch exists; they ask for it by name and go on without.
 """
 
 from collections.abc import Iterator
@@ -10,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 from pickle import UnpicklingError
 from tempfile import TemporaryDirectory
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -31,11 +32,13 @@ OPENCLIP_CONFIG = "open_clip_config.json"
 
 @dataclass(frozen=True)
 class Check:
-    """One row: the largest error relative to the norm of an embedding, and what is allowed in float32."""
+    """One row: the largest error, and what is allowed in float32. It is relative to the norm of an embedding where
+    `unit` names nothing else."""
 
     what: str
     error: float
     tolerance: float
+    unit: Literal["", "levels", "texts"] = ""
 
     @property
     def holds(self) -> bool:
@@ -59,31 +62,28 @@ def verify(clip: Clip, images: Float[np.ndarray, "batch height width channel"]) 
             yield Check(f"sum, detail {detail}, constants {constants}", error, SUM_TOLERANCE)
 
 
-def without_open_clip() -> str | None:
-    """Why nothing can be compared with PyTorch here; None when it can."""
-    try:
-        import_module("open_clip")
-    except ImportError as error:
-        return f"not compared with PyTorch: {error} (pip install open_clip_torch)"
-    return None
-
-
-def compare(clip: Clip, source: str | Path, images: Float[np.ndarray, "batch height width channel"]) -> Iterator[Check]:
+def compare(
+    clip: Clip,
+    source: str | Path,
+    images: Float[np.ndarray, "batch height width channel"],
+    theirs: tuple[Any, str] | None = None,
+) -> Iterator[Check]:
     """Both towers against open_clip in PyTorch, and every layer's and head's contribution against the same sums formed
     there from what forward hooks see.
 
-    open_clip loads `source` itself where it can (its own folders and tags); otherwise it gets this model's weights
-    exported to its format, which compares the towers but not the conversion, and the rows say so.
+    Args:
+      clip: what jaxclip loaded.
+      source: where from.
+      images: normalised.
+      theirs: what `open_clip_model` gave, where it was called already.
     """
     torch = import_module("torch")
-    with TemporaryDirectory() as scratch:
-        model, whose = _open_clip_model(clip, source, Path(scratch))
-    model = model.eval().float()
+    model, whose = theirs or open_clip_model(clip, source)
     embedding, contributions = clip.vision(images, detail="head")
     with torch.no_grad():
-        theirs, terms = _torch_terms(torch, model, torch.from_numpy(images).permute(0, 3, 1, 2))
-        norm = theirs.numpy()
-        yield Check(f"image embedding, {whose}", _error(embedding, norm, norm), EMBEDDING_TOLERANCE)
+        theirs_embedding, terms = _torch_terms(torch, model, torch.from_numpy(images).permute(0, 3, 1, 2))
+        norm = theirs_embedding.numpy()
+        yield Check(f"image embedding, {whose}", relative_error(embedding, norm), EMBEDDING_TOLERANCE)
         for layer in range(clip.config.vision.n_layers):
             mine = np.asarray(contributions.attn[:, layer]), np.asarray(contributions.mlp[:, layer])
             errors = [_error(a, b.numpy(), norm) for a, b in zip(mine, terms[layer], strict=True)]
@@ -95,7 +95,23 @@ def compare(clip: Clip, source: str | Path, images: Float[np.ndarray, "batch hei
         tokens[:, config.context // 2 :] = config.pad_id
         tokens[:, config.context // 2] = config.eos_id if config.eos_id is not None else config.vocab_size - 1
         texts = model.encode_text(torch.from_numpy(tokens)).numpy()
-        yield Check(f"text embedding, {whose}", _error(clip.encode_text(tokens), texts, texts), EMBEDDING_TOLERANCE)
+        yield Check(f"text embedding, {whose}", relative_error(clip.encode_text(tokens), texts), EMBEDDING_TOLERANCE)
+
+
+def relative_error(ours: Any, theirs: Any) -> float:
+    """The largest difference of embeddings, relative to the largest norm."""
+    return _error(ours, theirs, theirs)
+
+
+def open_clip_model(clip: Clip, source: str | Path) -> tuple[Any, str]:
+    """open_clip's model of a checkpoint in float32, and whose loading it is.
+
+    open_clip loads `source` itself where it can (its own folders and tags); otherwise it gets this model's weights
+    exported to its format, which compares the towers but not the conversion, and the rows say so.
+    """
+    with TemporaryDirectory() as scratch:
+        model, whose = _open_clip_model(clip, source, Path(scratch))
+    return model.eval().float(), whose
 
 
 def _error(ours: Any, theirs: Any, embedding: Any) -> float:

@@ -12,6 +12,7 @@ from jaxclip.commands.common import (
     check_file,
     check_folder,
     check_least,
+    check_picture,
     check_texts,
     pictures,
     resolve,
@@ -81,13 +82,15 @@ class Convert:
 
 @dataclass(frozen=True)
 class Verify:
-    """Prove on this machine that the parts sum to the whole; where open_clip is installed, that they equal PyTorch's.
+    """Prove that the parts sum to the whole and, from the picture file on, equal PyTorch's, where that is installed.
 
     jaxclip verify scenes
     """
 
     source: Positional[Annotated[str, arg(metavar="MODEL")]]
     """A converted folder or anything convert takes; "scenes" is the model that comes with jaxclip."""
+    images: tuple[Path, ...] = ()
+    """Picture files to compare from the file on; by default some are drawn, in every mode and of awkward sizes."""
     out: Path | None = None
     """A JSON file for the table."""
     batch: int = 4
@@ -96,28 +99,37 @@ class Verify:
     def run(self) -> dict[str, Any]:
         check_file(self.out)
         check_least(batch=self.batch)
+        for path in self.images:
+            check_picture(path)
         from jaxclip.report.stages import stages
 
         with stages("verify") as at:
             at("starting")
             import jaxclip
-            from jaxclip import verify
+            from jaxclip import own_library, verify
+            from jaxclip.commands.inputs import model_config
             from jaxclip.report.tables import print_checks
+            from jaxclip.verify_files import against_libraries
 
             source = resolve(self.source)
+            library = model_config(source, texts=False).preprocess.library
+            missing = {name: own_library.lacking(name) for name in dict.fromkeys((library, "open_clip"))}
+            for sentence in filter(None, missing.values()):
+                say(sentence)
             at("loading the model")
             clip = jaxclip.load(source)
             images = verify.probe_images(clip, self.batch)
             at("the sum, in every detail and convention")
             checks = list(verify.verify(clip, images))
-            missing = verify.without_open_clip()
-            if not missing:
-                at("open_clip's towers and heads")
-                checks += verify.compare(clip, source, images)
-        if missing:
-            say(missing)
+            at("the checkpoint's own library")
+            there = [name for name, sentence in missing.items() if sentence is None]
+            compared, notes = against_libraries(clip, source, images, self.images, there)
+            checks += compared
+        for note in notes:
+            say(note)
         print_checks(checks, clip.config.name)
-        result = {"model": clip.config.name, "checks": [check.to_dict() for check in checks]}
+        said = [*filter(None, missing.values()), *notes]
+        result = {"model": clip.config.name, "checks": [check.to_dict() for check in checks], "said": said}
         if self.out:
             write_json(self.out, result)
         if broken := [check.what for check in checks if not check.holds]:

@@ -14,15 +14,18 @@ WIDE = 1000
 
 
 def print_checks(checks: Sequence[Check], title: str) -> None:
-    """Largest relative errors beside what is allowed."""
-    table = Table(title=_cell(f"{title}: largest error, relative to the embedding's norm"), title_justify="left")
+    """Largest errors beside what is allowed."""
+    said = "largest error, relative to the embedding's norm where no unit stands"
+    table = Table(title=_cell(f"{title}: {said}"), title_justify="left")
     table.add_column("check")
     table.add_column("error", justify="right")
     table.add_column("allowed", justify="right")
     table.add_column("")
     for check in checks:
         verdict = "[green]holds[/]" if check.holds else "[bold red]BROKEN[/]"
-        table.add_row(_cell(check.what), f"{check.error:.1e}", f"{check.tolerance:.0e}", verdict)
+        error = f"{check.error:.0f}" if check.unit == "texts" else f"{check.error:.1e}"
+        allowed = "0" if check.unit == "texts" else f"{check.tolerance:.0e}"
+        table.add_row(_cell(check.what), f"{error} {check.unit}".strip(), allowed, verdict)
     print_table(table)
 
 
