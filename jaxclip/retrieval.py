@@ -153,7 +153,10 @@ def nearest(
     Raises:
       ValueError: k is less than 1 or more than there are images to find, or a query is NaN.
     """
-    values, given = known(images), len(images)
+    values, asked, given = known(images), known(queries), len(images)
+    if asked is not None and not there(asked).all():
+        lost = np.flatnonzero(~there(asked))
+        raise ValueError(f"query {lost[0]} is NaN or infinite ({len(lost)} in all); take images that could be read.")
     n = (given if values is None else int(there(values).sum())) - (exclude is not None)
     if not 1 <= k <= n:
         raise ValueError(f"k must be between 1 and {n}, the images to choose from; got {k}.")

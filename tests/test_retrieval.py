@@ -61,6 +61,24 @@ def test_mean_precision_is_the_plain_mean_whatever_the_block(block):
     assert abs(mean_precision(images, labels, 4, block=block) - (labels[near] == labels[:, None]).mean()) < 1e-6
 
 
+def test_what_could_not_be_read_is_neither_answer_nor_query():
+    rng = np.random.default_rng(0)
+    images, labels = rng.standard_normal((9, 4)).astype(np.float32), np.array([0, 1, 0, 1, 1, 0, 0, 1, -1])
+    images[1], images[4, 2] = np.nan, np.nan
+    read = np.array([0, 2, 3, 5, 6, 7, 8])
+    found = nearest(images[read], images, 6, exclude=read)
+    assert np.isfinite(np.asarray(found.similarity)).all()
+    assert all(sorted([*row, own]) == read.tolist() for row, own in zip(found.indices.tolist(), read, strict=True))
+    with pytest.raises(ValueError, match="k must be between 1 and 6"):
+        nearest(images[read], images, 7, exclude=read)
+    with pytest.raises(ValueError, match=r"query 1 is NaN or infinite \(2 in all\)"):
+        nearest(images[[0, 1, 4]], images, 2)
+    kept = read[:-1]
+    alone = mean_precision(images[kept], labels[kept], 2)
+    assert mean_precision(images, labels, 2) == pytest.approx(alone, abs=1e-7)
+    assert 0 < alone < 1
+
+
 @pytest.mark.parametrize("k", [0, 6])
 def test_bad_k_is_named(k):
     images = np.eye(6, dtype=np.float32)
