@@ -38,6 +38,24 @@ def test_a_planted_property_is_found():
     assert (1, 2) not in [place[:2] for place in shares.ranking(least_size=0.01)]
 
 
+def test_shares_by_hand():
+    # Of each axis two samples, so that the covariance is diagonal.
+    sizes = np.array([[4.0, 2.0, 1.0, 1.0], [0.0, 0.0, 3.0, 1.0]])
+    rows = np.concatenate([np.eye(4), -np.eye(4)])[:, None] * np.sqrt(4 * sizes)
+    moments = jax.vmap(jax.vmap(Moments.of, 1), 1)(np.float32(rows[:, None]))
+    own, pool = np.eye(4, dtype=np.float32)[:2], np.eye(4, dtype=np.float32)[2:]
+    pool[0] *= 5  # a long text is picked before others that would explain more
+    # The first head picks 2, which explains 1 of 8, then 0, which explains 4; with its own texts alone it is 6 of 8.
+    shares = property_shares(moments, own, pool, steps=2)
+    assert np.asarray(shares.basis) == pytest.approx(np.array([[0.8, 0]]), abs=1e-6)
+    assert np.array_equal(shares.variance, [[1, 0]])
+    assert np.asarray(shares.size) == pytest.approx(np.array([[8 / 12, 4 / 12]]))
+    # Within one direction there is nothing but the first text.
+    narrow = property_shares(moments, own, pool, steps=1, rank=1)
+    assert np.asarray(narrow.basis) == pytest.approx(np.array([[1, 0]]), abs=1e-6)
+    assert np.asarray(narrow.variance) == pytest.approx(np.array([[1, 0]]), abs=1e-6)
+
+
 def test_groups_are_counted():
     rng = np.random.default_rng(0)
     right, groups = rng.random((3, 90)) < 0.6, rng.integers(0, 4, 90)

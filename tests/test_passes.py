@@ -10,7 +10,7 @@ import tensorstore as ts
 from PIL import Image
 from small_pass import BATCH
 
-from jaxclip import pass_step
+from jaxclip import pass_step, passes
 from jaxclip.data.sources import open_data
 from jaxclip.passes import PassOptions, run_pass
 
@@ -151,6 +151,21 @@ def test_one_program_serves_every_batch(clip, source, tmp_path):
     pass_step.step.clear_cache()
     run_pass(clip, source, tmp_path / "run", PassOptions(batch=BATCH))
     assert pass_step.step._cache_size() == 1
+
+
+def test_what_a_pass_is_told_of_reading_reaches_the_reader(clip, source, tmp_path, monkeypatch):
+    told = {}
+
+    def batches(*arguments, **options):
+        told.update(options)
+        return reader(*arguments, **options)
+
+    reader = passes.batches
+    monkeypatch.setattr(passes, "batches", batches)
+    options = PassOptions(batch=BATCH, apply_exif=True)
+    run_pass(clip, source, tmp_path / "run", options, n_threads=3, decoding=0.5)
+    assert (told["n_threads"], told["decoding"], told["apply_exif"]) == (3, 2**29, True)
+    assert told["listing"].stored.n == 21
 
 
 def test_no_image_can_be_read(clip, tmp_path):

@@ -69,6 +69,13 @@ def test_proposals_are_late_and_hold_at_least_half():
             shares.propose(late=late, top=top)
 
 
+def test_heads_of_one_score_stand_in_the_models_order_and_the_least_size_counts():
+    score = jnp.array([[0.5, 0.7], [0.7, 0.5]])
+    shares = PropertyShares(score, score, jnp.array([[0.4, 0.25], [0.25, 0.1]]))
+    assert [place[:2] for place in shares.ranking()] == [(0, 1), (1, 0), (0, 0), (1, 1)]
+    assert [place[:2] for place in shares.ranking(least_size=0.25)] == [(0, 1), (1, 0), (0, 0)]
+
+
 def test_texts_of_a_property_are_not_among_the_others():
     pool = Pool("p", ("sea", "red", "wood", "sea view"), ("place", "colour", "place", "view"))
     texts, others = property_of_pool(pool, "place")

@@ -106,7 +106,7 @@ def test_every_rule_is_the_papers_and_every_map_is_made_of_them(options, monkeyp
     object.__setattr__(compute, "dtype", "float64")
     monkeypatch.setattr(jnp, "float32", jnp.float64)
     with jax.enable_x64(True):
-        vision = small.vision(compute, n_layers=2, **options)
+        vision = towers.scaled(small.vision(compute, n_layers=2, **options))
         config, params = vision.config, towers.params(vision)
         images = towers.images(config).astype(np.float64)
         directions = np.random.default_rng(3).standard_normal((2, config.embed_dim))

@@ -146,6 +146,33 @@ def test_planted_regions_are_found_class_by_class():
     np.testing.assert_array_equal(only.labels[0], np.where(expected == 2, 2, 0))
 
 
+def test_every_image_is_scaled_by_itself_and_its_classes_together():
+    rng = np.random.default_rng(0)
+    maps = rng.standard_normal((3, 4, 5, 6)).astype(np.float32) * np.float32([1, 10, 0.01])[:, None, None, None]
+    together = segmentation.decide(jnp.asarray(maps), 3)
+    for i, one in enumerate(maps):
+        alone = segmentation.decide(jnp.asarray(one[None]), 3)
+        np.testing.assert_array_equal(alone.labels[0], together.labels[i])
+        np.testing.assert_array_equal(alone.scores[0], together.scores[i])
+        # What is highest anywhere in an image has 1, and the others keep their distance to it.
+        np.testing.assert_allclose(alone.scores[0, 1:], np.maximum(one[:3], 0) / one[:3].max(), rtol=1e-6)
+
+
+def test_labels_of_pixels_are_by_the_heads_that_count():
+    vision = towers.vision()
+    images, texts = towers.images(vision.config), classes(vision)
+    chosen = np.zeros((vision.config.n_layers, vision.config.n_heads), np.float32)
+    chosen[0, 1], chosen[2, 3] = 1, 0.5
+    texts = texts - texts.mean(0)
+    maps = vision.map(images, texts, heads=chosen).swapaxes(1, 2)
+    expected = segmentation.decide(
+        segmentation.to_pixels(TokenGrid.of(vision.config).to_grid(maps), (48, 32), (16, 8)), len(texts)
+    )
+    found = segmentation.label_pixels(vision, images, texts, heads=chosen)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+    assert np.abs(np.asarray(segmentation.label_pixels(vision, images, texts).scores - found.scores)).max() > 0.1
+
+
 def test_several_classes_on_scenes_with_exact_masks():
     from jaxclip.data.scenes import scene
 

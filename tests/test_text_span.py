@@ -11,7 +11,7 @@ import towers
 
 from jaxclip.heads import head_matrices, head_state
 from jaxclip.moments import Moments
-from jaxclip.text_span import ROUNDING, TextSpan, _textspan, textspan
+from jaxclip.text_span import ROUNDING, TextSpan, _textspan, head_bases, textspan
 
 EMBED = 32
 
@@ -125,6 +125,30 @@ def test_jit_vmap_and_plain_calls_agree():
             assert np.array_equal(a, b[i])
             assert np.array_equal(a, c[i])
     assert np.array_equal(jax.jit(lambda r: run(Moments.of(samples), r))(texts).indices, mapped.indices[0])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_rank_below_the_samples_own_is_that_of_their_second_moment(seed):
+    """Few samples off centre: were the deviations counted by one less, the mean would weigh less in it."""
+    samples, texts = case(seed, n=7)
+    samples = as_float32(samples + 0.3 * np.random.default_rng(9).standard_normal(EMBED))
+    for rank in (1, 3):
+        picks, rebuilt = oracle.textspan(samples, texts, rank=rank, steps=rank)
+        span = textspan(Moments.of(samples), texts, steps=rank, rank=rank)
+        assert span.indices.tolist() == picks
+        assert np.abs(np.asarray(span.reconstruct(samples)) - rebuilt).max() < 1e-5
+
+
+def test_bases_of_heads_are_each_heads_own_at_the_rank_that_is_asked_for():
+    stack = np.stack([[case(layer, n=12)[0], case(layer + 5, n=12)[0]] for layer in range(2)])
+    texts = case()[1]
+    moments = jax.vmap(jax.vmap(Moments.of))(stack)
+    bases = head_bases(moments, texts, steps=3, rank=3)
+    for place in np.ndindex(2, 2):
+        alone = textspan(Moments.of(stack[place]), texts, steps=3, rank=3)
+        assert bases.indices[place].tolist() == alone.indices.tolist()
+        assert np.allclose(bases.directions[place], alone.directions, atol=1e-6)
+    assert not np.array_equal(bases.indices, head_bases(moments, texts, steps=3).indices)
 
 
 def test_coordinates_say_what_samples_say():

@@ -60,6 +60,15 @@ def test_overlapping_windows_are_averaged_whatever_the_batch():
         np.testing.assert_allclose(ours, expected / count, atol=1e-5 * np.abs(expected).max())
 
 
+def test_windows_show_the_heads_that_count():
+    vision, image, texts = made()
+    heads = np.zeros((vision.config.n_layers, vision.config.n_heads), np.float32)
+    heads[1, 2] = 1
+    maps = TokenGrid.of(vision.config).to_grid(vision.map(image[None, :48, :32], texts, heads=heads).swapaxes(1, 2))
+    found = window_maps(vision, image[:48, :32], texts, heads=heads)
+    np.testing.assert_allclose(found, to_pixels(maps, (48, 32), (16, 8))[0], atol=1e-5 * np.abs(maps).max())
+
+
 def test_windows_that_do_not_fit(unchecked):
     vision, image, texts = made()
     with pytest.raises(ValueError, match=r"at least as large as the tower's window, 48 pixels; got 40"):

@@ -30,11 +30,13 @@ def vision(seed=0, compute=None, **changes):
 
 
 def scaled(tower, seed=0):
-    """The tower with LayerScale's gammas, where it has any, far from one: forgotten once, or used twice, they show."""
+    """The tower with LayerScale's gammas, where it has any, far from one and of either sign: forgotten once, or used
+    twice, they show. Where products of one sign share what they are given, their size alone would cancel."""
     rng = np.random.default_rng(seed + 1)
     for gamma in (tower.blocks.ls_1, tower.blocks.ls_2):
         if gamma is not None:
-            gamma[...] = rng.uniform(0.3, 1.9, gamma[...].shape).astype(np.float32)
+            sizes = rng.uniform(0.3, 1.9, gamma[...].shape) * rng.choice([-1, 1], gamma[...].shape)
+            gamma[...] = sizes.astype(np.float32)
     return tower
 
 
