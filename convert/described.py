@@ -6,6 +6,7 @@ from pathlib import Path
 from jaxclip import checkpoint
 from jaxclip.config import ClipConfig
 from jaxclip.plain_files import is_there
+from jaxclip.tokenizer_files import TokenizerSource
 
 from .descriptions import choose, described_in
 from .homes import Files, Folder
@@ -13,7 +14,7 @@ from .hub import Repository
 from .registry import Tag
 from .rules import Layout
 from .settle import Wishes, settle
-from .sources import Source, from_home, named, open_source
+from .sources import Source, from_home, has_usual_weights, named, open_source
 from .tokenizers import find_tokenizer
 
 
@@ -24,10 +25,12 @@ class Described:
     Attributes:
       config: that `jaxclip.load` would give it.
       no_texts: why it takes no texts; None where it does, as far as is known before its tokenizer is made.
+      words: which tokenizer it has.
     """
 
     config: ClipConfig
     no_texts: str | None
+    words: TokenizerSource
 
 
 def describe(
@@ -51,8 +54,8 @@ def describe(
         settled = settle(opened, Wishes(image_size=image_size))
         config, words = settled.config, find_tokenizer(opened, settled.config, settled.text_cfg)
     if config.text is None:
-        return Described(config, f"{config.name} has no text tower here: {config.text_missing}")
-    return Described(config, f"no tokenizer: {words.why}" if words.kind == "missing" else None)
+        return Described(config, f"{config.name} has no text tower here: {config.text_missing}", words)
+    return Described(config, f"no tokenizer: {words.why}" if words.kind == "missing" else None, words)
 
 
 def _opened(source: str | Path, offline: bool) -> Source:
@@ -72,10 +75,13 @@ def _opened(source: str | Path, offline: bool) -> Source:
 
 
 def _by_files(home: Files, label: str) -> Source | None:
-    """A source without tensors; None where there is no description, or two between which the weights decide."""
+    """A source without tensors; None where there is no description, or where the names of the weights decide: between
+    two, and whose way it goes where the weights are not those that the description is for."""
     found = described_in(home)
     if len(found) != 1:
         return None
     kind = next(iter(found))
+    if isinstance(home, Folder) and not has_usual_weights(home, kind):
+        return None
     layout: Layout = "huggingface" if kind == "huggingface" else "openclip"
     return Source(label, {}, layout, (), home, **choose(found, layout, home))

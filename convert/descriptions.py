@@ -133,7 +133,7 @@ def description_choice(counts: str, layout: Layout, towers: Towers, aside: Mappi
         if counts == own or layout == "openai":
             return {}
         why = f"its weights have {WRITERS[own]}'s names, but no {FILES[own]} is beside them"
-        return {"description": {"value": FILES[counts], "why": why}}
+        return {"description": {"value": FILES[counts], "why": why, "other": True}}
     other = next(kind for kind in FILES if kind != counts)
     differs = _differs(towers, other, aside)
     said = f" and says {differs}" if differs else ""

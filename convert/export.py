@@ -1,6 +1,7 @@
 """Parameters -> an OpenCLIP checkpoint folder, by the same rules run backwards."""
 
 import json
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,12 @@ def export_openclip(
       CheckpointError: OpenCLIP's format cannot say what the config says, by name; or a file of the tokenizer is a link
         out of its folder.
     """
+    if config.preprocess.library != "open_clip":
+        warnings.warn(
+            f"pictures and texts of {config.name} are prepared as {config.preprocess.library} does, which OpenCLIP's "
+            f"format cannot say: what loads {out_dir} prepares them as OpenCLIP does.",
+            stacklevel=2,
+        )
     out = Path(out_dir)
     copied = _tokenizer_files(Path(tokenizer_dir), out) if tokenizer_dir is not None else []
     out.mkdir(parents=True, exist_ok=True)

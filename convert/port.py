@@ -1,5 +1,6 @@
 """The two ways in: `read` into memory, `convert` into a folder."""
 
+import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -57,6 +58,9 @@ def read(
     opened, settled, tokenizer = _open(
         source, Wishes(like, model, activation, preprocess, image_size), dtype, key, offline
     )
+    said = settled.choices.get("description", {})
+    if said.get("other"):  # a conversion ends with this; who only loads would never hear of it
+        warnings.warn(f"{opened.label} is read by {said['value']}: {said['why']}.", stacklevel=4)
     params = fill(opened.tensors, settled.config, opened.layout, dtype, settled.source_grid)
     return settled.config, params, tokenizer, _provenance(opened, settled, tokenizer, dtype)
 

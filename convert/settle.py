@@ -24,6 +24,11 @@ POSITIONS = {
 }
 PATCHES = ("vision_model.embeddings.patch_embedding.weight", "visual.conv1.weight")
 
+RESIZED: dict[Library, str] = {
+    "open_clip": "bicubic with antialias, as OpenCLIP does",
+    "transformers": "bicubic without antialias, as transformers does",
+}
+
 MOST_GROWTH = 64
 """Times as many tokens as a checkpoint has positions for, if only its own description asks for them."""
 
@@ -77,6 +82,8 @@ def settle(source: Source, wishes: Wishes) -> Settled:
     towers, why, text_cfg = _towers(source, wishes, tag)
     _check_activation(towers, why, wishes)
     preprocess, preprocess_why = _preprocess(source, wishes, tag, towers)
+    if not _says_library(wishes.preprocess):
+        preprocess = replace(preprocess, library=library_of(source))
     base = towers.vision
     choices: dict[str, dict[str, Any]] = {
         "architecture": {"value": _architecture(source, wishes, tag), "why": why},
@@ -100,7 +107,7 @@ def settle(source: Source, wishes: Wishes) -> Settled:
     if grid != towers.vision.grid:
         choices["position_embedding"] = {
             "value": f"resized to {towers.vision.grid}",
-            "why": f"the stored one covers {grid or 'another grid'}; bicubic with antialias, as OpenCLIP does",
+            "why": f"the stored one covers {grid or 'another grid'}; {RESIZED[library_of(source)]}",
         }
     return Settled(towers.config(_architecture(source, wishes, tag), preprocess), text_cfg, grid, choices)
 
@@ -238,7 +245,7 @@ def _preprocess(source: Source, wishes: Wishes, tag: Tag | None, towers: Towers)
     size = towers.vision.image_size
     passed = wishes.preprocess
     if passed is not None:
-        return _passed_preprocess(passed, size, library_of(source)), "passed as preprocess"
+        return _passed_preprocess(passed, size), "passed as preprocess"
     if tag is not None:
         return named_preprocess(tag.preprocess, size), f"the tag {tag.name}"
     if source.openclip is not None:
@@ -258,18 +265,23 @@ def _preprocess(source: Source, wishes: Wishes, tag: Tag | None, towers: Towers)
 
 
 def library_of(source: Source) -> Library:
-    """Whose habits a checkpoint was made for: those of the library whose files it comes in."""
-    return "transformers" if source.layout == "huggingface" and source.openclip is None else "open_clip"
+    """Whose habits a checkpoint was made for: those of the library whose names its weights have, whatever describes it.
+
+    A description says sizes, filters and means, which both libraries share; it may be another library's, lying beside.
+    """
+    return "transformers" if source.layout == "huggingface" else "open_clip"
 
 
-def _passed_preprocess(
-    passed: PreprocessConfig | Mapping[str, Any] | str, size: tuple[int, int], library: Library
-) -> PreprocessConfig:
+def _says_library(passed: PreprocessConfig | Mapping[str, Any] | str | None) -> bool:
+    return isinstance(passed, PreprocessConfig) or (isinstance(passed, Mapping) and "library" in passed)
+
+
+def _passed_preprocess(passed: PreprocessConfig | Mapping[str, Any] | str, size: tuple[int, int]) -> PreprocessConfig:
     if isinstance(passed, str):
-        return replace(named_preprocess(passed, size), library=library)
+        return named_preprocess(passed, size)
     if isinstance(passed, Mapping):
         try:
-            passed = PreprocessConfig(**{"size": size, "library": library, **passed})
+            passed = PreprocessConfig(**{"size": size, **passed})
         except TypeError as error:
             raise CheckpointError(f"preprocess={dict(passed)!r} is no PreprocessConfig: {error}.") from error
     if passed.size != size:

@@ -164,6 +164,13 @@ def from_home(home: Files, label: str, key: str | None = None, before: Check = u
     return _source(label, _weights(home, names or OPENCLIP_WEIGHTS + HF_WEIGHTS), home, key, described=found)
 
 
+def has_usual_weights(home: Folder, kind: str) -> bool:
+    """Whether a folder's weights can be those that a description of that library is for; also where there are none."""
+    usual = OPENCLIP_WEIGHTS if kind == "openclip" else HF_WEIGHTS
+    others = [path for path in home.path.iterdir() if path.suffix in WEIGHT_SUFFIXES and path.name not in usual]
+    return not others or any(home.find(name) is not None for name in usual)
+
+
 def _usual(kind: str) -> Layout:
     """The layout of the weights that a library's description is for."""
     return "huggingface" if kind == "huggingface" else "openclip"

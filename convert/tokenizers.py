@@ -42,13 +42,14 @@ def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, An
             kind="missing", why=f"tokenizer_type {text_cfg.get('tokenizer_type')!r} is not supported"
         )
     theirs = library_of(source) == "transformers"
+    how = {"clean": "transformers"} if theirs else {}
     openclip_bpe = source.huggingface is None and named is None and config.text.vocab_size == CLIP_VOCABULARY
     if openclip_bpe:
-        return TokenizerSource(kind="clip", options=options, why="CLIP's own vocabulary of 49,408")
+        return TokenizerSource(kind="clip", options=options | how, why="CLIP's own vocabulary of 49,408")
     folder = _with_files(source.home)
     if folder is not None:
-        how = {"clean": "none"} if theirs else {}
-        return TokenizerSource(kind="own", folder=folder, options=options | how, why=f"files of {source.label}")
+        raw = {"clean": "none"} if theirs else {}
+        return TokenizerSource(kind="own", folder=folder, options=options | raw, why=f"files of {source.label}")
     # A name that stands in a file may not send anybody to the network: it counts only where the cache knows it.
     online = isinstance(source.home, Repository) and not source.home.offline
     asked = online and named in tokenizer_names()
@@ -57,7 +58,6 @@ def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, An
     if folder is not None:
         return TokenizerSource(kind="own", folder=folder, options=options, why=f"files of {named}")
     if named is None and config.text.vocab_size == CLIP_VOCABULARY:
-        how = {"clean": "transformers"} if theirs else {}
         return TokenizerSource(kind="clip", options=options | how, why="CLIP's own vocabulary of 49,408")
     wanted = "it brings no tokenizer"
     if named:

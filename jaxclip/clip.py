@@ -59,16 +59,16 @@ class Clip:
     def preprocess(
         self, images: Any, *, apply_exif: bool | None = None
     ) -> Float[np.ndarray, "batch height width channel"]:
-        """Pictures of any size and mode to the vision tower's input, on the host, in OpenCLIP's exact order.
+        """Pictures of any size and mode to the vision tower's input, on the host, in its own library's way.
 
         Args:
           images: PIL images, paths, encoded bytes or uint8 arrays, one or a list.
-          apply_exif: turn photographs as their EXIF tag says; OpenCLIP does not, so None warns where it matters.
+          apply_exif: turn photographs as their EXIF tag says; CLIP's libraries do not, so None warns where it matters.
         """
         return pictures.preprocess(images, self.config.preprocess, apply_exif=apply_exif)
 
     def tokenize(self, texts: str | Sequence[str]) -> Int[np.ndarray, "text position"]:
-        """Strings to token ids with the checkpoint's own tokenizer; what is too long is cut as OpenCLIP cuts it.
+        """Strings to token ids with the checkpoint's own tokenizer; what is too long is cut as its library cuts it.
 
         Raises:
           ValueError: no texts, something that is no string, or a checkpoint without a tokenizer.

@@ -20,6 +20,7 @@ from jaxclip.clip import Clip
 from jaxclip.config import Library, PreprocessConfig
 from jaxclip.plain_files import is_there
 from jaxclip.tokenizer import MissingTokenizer, write_clip_files
+from jaxclip.tokenizer_files import TokenizerSource
 
 NEEDS: dict[Library, tuple[str, ...]] = {
     "open_clip": ("torch", "torchvision", "open_clip"),
@@ -242,11 +243,11 @@ def _configured(images: PreprocessConfig) -> Any:
     )  # fmt: skip
 
 
-def _words(source: str | Path) -> checkpoint.TokenizerSource:
+def _words(source: str | Path) -> TokenizerSource:
     if checkpoint.is_checkpoint(source):
         return checkpoint.described(Path(source))[1]
     convert: Any = import_module("jaxclip.convert")
-    return convert.describe(source)[1]
+    return convert.describe(source).words
 
 
 def _their_tokenizer(source: str | Path) -> Any:

@@ -75,7 +75,7 @@ class PassOptions:
       bank: store what each image leaves behind.
       bank_dtype: of the stored numbers.
       units: "normalized" divides an image's components by the norm of its embedding, as the paper's code does.
-      apply_exif: turn photographs as their EXIF tag says; OpenCLIP does not.
+      apply_exif: turn photographs as their EXIF tag says; CLIP's libraries do not.
       parts: of every batch, that hosts can share out; by default the largest number that divides both the batch and 16.
     """
 

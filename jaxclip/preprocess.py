@@ -47,8 +47,9 @@ def preprocess(
     Args:
       images: one image or a list; a uint8 array `[batch, height, width, 3]` counts as a list.
       config: the checkpoint's own preprocessing.
-      apply_exif: turn photographs the way their EXIF orientation says. OpenCLIP does not, and neither did the training
-        of any of its checkpoints, so None leaves them as stored and warns; False does so without a warning.
+      apply_exif: turn photographs the way their EXIF orientation says. Neither OpenCLIP nor transformers' processor
+        does, nor did the training of OpenCLIP's checkpoints, so None leaves them as stored and warns; False does so
+        without a warning.
       said: what was warned of before and is not again, for those who pass one image after another; it grows.
 
     Raises:
@@ -105,7 +106,7 @@ def remark(turned: Sequence[str], first: Sequence[str], n: int, said: set[str]) 
         several = f"{len(turned)} of {n} images, first {turned[0]}, {'carries' if len(turned) == 1 else 'carry'}"
         which = several if n > 1 else f"{turned[0]} carries"
         warnings.warn(
-            f"{which} an EXIF orientation, which OpenCLIP ignores: such images are read as stored. Pass "
+            f"{which} an EXIF orientation, which CLIP's libraries ignore: such images are read as stored. Pass "
             "apply_exif=True to turn them.",
             stacklevel=3,
         )

@@ -1,8 +1,8 @@
-"""Texts to token ids, exactly as OpenCLIP writes them: CLIP's own byte-pair vocabulary, which is shipped, or the
-tokenizer files a checkpoint brings.
+"""Texts to token ids, exactly as a checkpoint's own library writes them: CLIP's own byte-pair vocabulary, which is
+shipped, or the tokenizer files a checkpoint brings.
 
-OpenCLIP repairs a text (ftfy, HTML entities, white space) before any vocabulary sees it, so the same is done here;
-checkpoints in transformers' layout get texts as transformers would, unrepaired.
+OpenCLIP repairs a text (ftfy, HTML entities, white space) before any vocabulary sees it, so the same is done for its
+checkpoints; those in transformers' layout get texts as transformers would, unrepaired.
 """
 
 import gzip
@@ -106,7 +106,7 @@ class ClipTokenizer:
 
 @dataclass(frozen=True)
 class FolderTokenizer:
-    """A checkpoint's own Hugging Face tokenizer, used as OpenCLIP uses it; made by `from_folder`.
+    """A checkpoint's own Hugging Face tokenizer, used as the checkpoint's library uses it; made by `from_folder`.
 
     Args:
       backend: the tokenizer `transformers` built.

@@ -159,6 +159,7 @@ def _towers(clip: Clip) -> dict[str, Any]:
 def _exported(open_clip: Any, config: ClipConfig, params: dict[str, Any], scratch: Path) -> tuple[Any, str]:
     from jaxclip.convert import export_openclip  # pyright: ignore[reportMissingImports]
 
+    config = replace(config, preprocess=replace(config.preprocess, library="open_clip"))  # the towers are compared
     export_openclip(params, config, scratch / "model")
     return open_clip.create_model(f"local-dir:{scratch / 'model'}"), "weights exported to open_clip"
 

@@ -176,3 +176,51 @@ def test_what_their_processor_does_and_this_one_does_not_is_refused(tmp_path, ch
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
     with pytest.raises(convert.CheckpointError, match=said):
         convert.read(tmp_path / "hf")
+
+
+def test_what_an_export_to_open_clip_cannot_say_is_said(open_clip, tmp_path):
+    checkpoints.make_hf(tmp_path / "hf")
+    config, params, _, _ = convert.read(tmp_path / "hf")
+    with pytest.warns(UserWarning, match="prepared as transformers does, which OpenCLIP's format cannot say"):
+        convert.export_openclip(params, config, tmp_path / "out")
+    assert convert.read(tmp_path / "out")[0].preprocess.library == "open_clip"
+
+
+@pytest.mark.parametrize("asked", [None, 48])
+def test_positions_are_told_as_they_are_resized(open_clip, tmp_path, asked):
+    checkpoints.make_hf(tmp_path / "hf")
+    said = convert.read(tmp_path / "hf", image_size=asked)[3]["options"]
+    assert ("position_embedding" in said) == (asked == 48)
+    if asked:
+        assert said["position_embedding"]["why"].endswith("bicubic without antialias, as transformers does")
+
+
+@pytest.mark.parametrize("dropped", ["config.json", "open_clip_config.json"])
+def test_the_weights_say_whose_way_a_checkpoint_goes_and_not_what_describes_it(open_clip, tmp_path, dropped):
+    """A folder with both libraries' descriptions goes one way whichever of the two is lost, and a lone one is told."""
+    folder = tmp_path / "hf"
+    checkpoints.make_hf(folder)
+    fitting = checkpoints.config(quick_gelu=True, vision_mlp_ratio=2.0834, vision_head_width=8, text_mlp_ratio=2.5)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": fitting}))
+    (folder / dropped).unlink()
+    if dropped == "config.json":
+        with pytest.warns(UserWarning, match="names, but no config.json is beside them"):
+            config = convert.read(folder)[0]
+    else:
+        config = convert.read(folder)[0]
+    assert config.preprocess.library == "transformers" == convert.describe(folder).config.preprocess.library
+
+
+def test_weights_of_open_clip_described_by_transformers_go_open_clips_way(open_clip, tmp_path):
+    """As they were trained: pixels, and texts through the tokenizer's files."""
+    folder = tmp_path / "model"
+    checkpoints.make_hf(folder)
+    (folder / "model.safetensors").unlink()
+    fitting = checkpoints.config(quick_gelu=True, vision_mlp_ratio=2.0834, vision_head_width=8, text_mlp_ratio=2.5)
+    checkpoints.make_openclip(folder, fitting)
+    (folder / "open_clip_config.json").unlink()
+    with pytest.warns(UserWarning, match=r"by config\.json: its weights have OpenCLIP's names"):
+        config, _, _, provenance = convert.read(folder)
+    assert config.preprocess.library == "open_clip" == provenance["options"]["library"]["value"]
+    assert config == convert.describe(folder).config
+    assert config.preprocess.mean == (0.1, 0.2, 0.3)

@@ -273,5 +273,9 @@ class TestTwoDescriptions:
         (path / "config.json").unlink()
         fitting = checkpoints.config(vision_mlp_ratio=2.0834, vision_head_width=8, text_mlp_ratio=2.5)
         (path / "open_clip_config.json").write_text(json.dumps({"model_cfg": fitting}))
-        said = convert.read(path)[3]["options"]["description"]
+        with pytest.warns(UserWarning, match=r"is read by open_clip_config\.json: its weights have Hugging"):
+            found, _, _, provenance = convert.read(path)
+        said = provenance["options"]["description"]
+        # It says sizes and filters; whose way they are followed in, the weights say.
+        assert found.preprocess.library == "transformers" == describe(path).config.preprocess.library
         assert said["why"] == "its weights have Hugging Face's names, but no config.json is beside them"

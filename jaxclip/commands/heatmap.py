@@ -32,7 +32,7 @@ class Heatmap:
     relative: bool = True
     """Each text minus the mean of all given; --no-relative for each by itself."""
     apply_exif: bool = False
-    """Turn photographs as their EXIF tag says; OpenCLIP does not."""
+    """Turn photographs as their EXIF tag says; CLIP's libraries do not."""
     format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figure."""
     dtype: DType = "float32"

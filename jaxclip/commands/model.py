@@ -82,7 +82,7 @@ class Convert:
 
 @dataclass(frozen=True)
 class Verify:
-    """Prove that the parts sum to the whole and, from the picture file on, equal PyTorch's, where that is installed.
+    """Prove that the parts sum to the whole and, where PyTorch is installed, equal its own, picture file to head.
 
     jaxclip verify scenes
     """
@@ -155,7 +155,7 @@ class Decompose:
     relative: bool = True
     """Each text minus the mean of all given; --no-relative for each by itself."""
     apply_exif: bool = False
-    """Turn photographs as their EXIF tag says; OpenCLIP does not."""
+    """Turn photographs as their EXIF tag says; CLIP's libraries do not."""
     format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figures."""
 

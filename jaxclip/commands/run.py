@@ -56,7 +56,7 @@ class Run:
     units: Literal["normalized", "raw"] = "normalized"
     """Terms divided by the norm of their image's embedding, as in the paper, or as they are."""
     apply_exif: bool = False
-    """Turn photographs as their EXIF tag says; OpenCLIP does not."""
+    """Turn photographs as their EXIF tag says; CLIP's libraries do not."""
     dtype: DType = "float32"
     """The model calculates in."""
     precision: Precision = "highest"

@@ -56,7 +56,7 @@ class Segment:
     stride: int | None = None
     """Pixels from window to window; half a window by default."""
     apply_exif: bool = False
-    """Turn photographs as their EXIF tag says; OpenCLIP does not."""
+    """Turn photographs as their EXIF tag says; CLIP's libraries do not."""
     heads: tuple[str, ...] = ()
     """Only these heads, as layer.head, or layer for all of a layer, counted from 0; all by default."""
     batch: int = 8

@@ -136,7 +136,7 @@ def batches(
       order: of the pass.
       share: the parts of this host; by default all.
       start: the step to begin with.
-      apply_exif: turn photographs as their EXIF tag says; OpenCLIP does not.
+      apply_exif: turn photographs as their EXIF tag says; CLIP's libraries do not.
       n_threads: that read; by default one for each processor, at most 16.
       listing: what the files were when the pass began.
       decoding: bytes that pictures may take together while they are decoded; it decides how many are at once.

@@ -12,8 +12,8 @@ class PictureReader:
     """Reads the image files of one data set, as `jaxclip.preprocess.preprocess` does.
 
     Args:
-      apply_exif: turn photographs the way their EXIF orientation says. OpenCLIP does not, so None leaves them as stored
-        and warns, once for all of them; False does so without a warning.
+      apply_exif: turn photographs the way their EXIF orientation says. CLIP's libraries do not, so None leaves them as
+        stored and warns, once for all of them; False does so without a warning.
     """
 
     def __init__(self, apply_exif: bool | None = None):
