@@ -17,8 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-AGAIN = 75
-"""Exit status (EX_TEMPFAIL) of a pass that stopped early: what was saved is kept, and the same command goes on."""
+from jaxclip.runtime_words import AGAIN, BROKEN, FIRST_IS_GONE, GO_ON, end_of, is_of_runtime
 
 HEARTBEAT = 30
 """Seconds without a sign of life after which a host is lost."""
@@ -26,38 +25,14 @@ HEARTBEAT = 30
 PATIENCE = 5
 """Seconds until a host says that it waits for the others to join: a launcher may have started fewer than it says."""
 
+MOST_READ = 2**20
+"""Bytes of the last that native code wrote."""
+
 OLDEST = (0, 9, 2)
 """First JAX whose end can be met when a host is lost; older ones end the others with status 1 and without a word."""
 
 SIGNALS = ("SIGTERM", "SIGINT", "SIGUSR1")
 """What comes before a machine is taken away: from Kubernetes and Cloud TPU, from a terminal, from SLURM's --signal."""
-
-GO_ON = "what was saved is kept, and the same command goes on, with the same or another number of hosts"
-BROKEN = f"the connection to another host broke, and no host is missed; {GO_ON}."
-UNKNOWN = "the library that connects the hosts failed, which it would do again"
-
-KNOWN = {
-    r"preamble|nbytes|size mismatch|EnforceNotMet|enforce fail": (
-        "hosts sent each other data of different sizes: they do not run the same program; use the same versions, "
-        "options and numbers of devices on all"
-    ),
-    r"RESOURCE_EXHAUSTED|out of memory|bad_alloc": (
-        "the memory of this host or its device is full; take a smaller batch or fewer values of --by"
-    ),
-    r"ALREADY_EXISTS|different incarnation|already connected|duplicate task": (
-        "two processes say that they are the same host; give each its own --host"
-    ),
-    r"address already in use|failed to (add|bind) port|failed to start RPC server": (
-        "the port of --coordinator is taken on host 0; name another one on all hosts"
-    ),
-}
-"""What native code says of what will not go away, and that in a sentence."""
-
-CONNECTION = (
-    r"connection (closed|reset|refused|timed out)|broken pipe|read error|write error|timed? ?out|UNAVAILABLE|"
-    r"DEADLINE_EXCEEDED|CANCELLED|socket closed|connect(full)?mesh"
-)
-"""What it says where a connection ended, which a host that is gone explains, or one that stopped for a reason."""
 
 _STOPPED = "jaxclip/stopped"
 
@@ -132,19 +107,19 @@ def joined(
                     heartbeat_timeout_seconds=HEARTBEAT, shutdown_timeout_seconds=HEARTBEAT,
                 )  # fmt: skip
         except jax.errors.JaxRuntimeError as error:
-            status, line = _ended(str(error))
+            status, line = end_of(str(error), HEARTBEAT)
             say(f"jaxclip: {line or 'the hosts did not find each other; ' + GO_ON + '.'}")
             os._exit(status)
-        ended = threading.Event()
-        threading.Thread(target=_watch, args=(ended, say), daemon=True).start()
+        over = threading.Event()
+        threading.Thread(target=_watch, args=(over, say), daemon=True).start()
         try:
             yield
-        except (Exception, KeyboardInterrupt) as error:
+        except BaseException as error:
             if not isinstance(error, Stopped):  # all hosts stop together
-                _leave(error, say, ended)
+                _leave(error, say, over)
             raise
         finally:
-            ended.set()
+            over.set()
 
 
 @contextmanager
@@ -213,17 +188,19 @@ def _quiet() -> Iterator[int]:
 
 @contextmanager
 def _told(log: int) -> Iterator[None]:
-    """An abort of the runtime says in one line why, and ends the process with `AGAIN`."""
+    """An abort of the runtime says in one line why, here and where this host is waited for, and ends the process."""
 
     def aborted(number: int) -> None:
         status, line = AGAIN, None
         for waited in range(HEARTBEAT + 15):
-            status, line = _ended(os.pread(log, 2**20, 0).decode(errors="replace"))
+            status, line = end_of(_last(log), HEARTBEAT)
             if line is not None and (status == AGAIN or waited > 5):
                 break
             time.sleep(1)  # a host that said why it stops is heard meanwhile, which ends the process
         sys.stderr.write(f"jaxclip: {line or BROKEN}\n")
         sys.stderr.flush()
+        if status != AGAIN and line is not None:
+            _tell(status, line)
         os._exit(status)
 
     # Not Python's own handler: that waits for the main thread, which waits for the host that is lost.
@@ -237,67 +214,79 @@ def _told(log: int) -> Iterator[None]:
         set_handler(signal.SIGABRT, before)
 
 
-def _ended(text: str) -> tuple[int, str | None]:
-    """Exit status, and what to say of an end of the runtime, from what it wrote; no line where only a connection broke,
-    which who is missed will explain.
+def _last(log: int) -> str:
+    """The last that was written: a pass of days may have warned of much before."""
+    return os.pread(log, MOST_READ, max(0, os.fstat(log).st_size - MOST_READ)).decode(errors="replace")
 
-    `AGAIN` where a host is gone or cannot be reached; 1 for what the same command would meet again.
+
+def _watch(over: threading.Event, say: Callable[[str], None]) -> None:
+    """An error elsewhere ends this host, whatever its main thread is waiting for, and so does a host 0 that is silent.
+
+    The runtime takes minutes to miss a host 0 that was stopped, not ended. Seconds are counted, not read from a clock:
+    this process may have been stopped itself.
     """
-    if found := re.search(r"tasks are unhealthy[^\n]*\n((?:\S*\d+\n)+)", text):
-        names = re.findall(r"(\d+)$", found[1], re.MULTILINE)
-        return AGAIN, f"host {', '.join(names)} is gone: no sign of life for {HEARTBEAT} s; {GO_ON}."
-    if "Failed to send RPC to coordination service" in text:
-        return AGAIN, f"host 0 is gone, or cannot be reached any more; {GO_ON}."
-    for pattern, said in KNOWN.items():
-        if re.search(pattern, text, re.IGNORECASE):
-            return 1, f"{said}; what was saved is kept."
-    if "coordination service" in text:
-        return AGAIN, f"host 0 is gone, or cannot be reached any more; {GO_ON}."
-    if re.search(CONNECTION, text, re.IGNORECASE):
-        return AGAIN, None
-    return 1, f"{UNKNOWN} ({_plain(text)}); what was saved is kept."
+    answered, silent = threading.Event(), 0
+    threading.Thread(target=_ask, args=(over, answered, say), daemon=True).start()
+    while not over.wait(1):
+        silent = 0 if answered.is_set() else silent + 1
+        answered.clear()
+        if silent > HEARTBEAT:
+            say(f"jaxclip: {FIRST_IS_GONE}")
+            os._exit(AGAIN)
 
 
-def _plain(text: str) -> str:
-    """The last that native code said, without places in its source and frames of its stack."""
-    place = r"^[EFIW]\d{4} [\d:. ]+\S+\]|\[[\w./-]+:\d+\]|\S+\.(cc|h|cpp):\d+\]?"
-    lines = [" ".join(re.sub(place, "", line).split()) for line in text.splitlines()]
-    said = [line for line in lines if re.search(r"[a-z]{3} ", line) and not re.match(r"@|#\d", line)]
-    return said[-1][:200] if said else "it did not say why"
-
-
-def _watch(ended: threading.Event, say: Callable[[str], None]) -> None:
-    """An error elsewhere ends this host, whatever its main thread is waiting for."""
+def _ask(over: threading.Event, answered: threading.Event, say: Callable[[str], None]) -> None:
+    """Ask host 0 again and again whether a host has said why it stopped."""
     client = _client()
-    while not ended.wait(1):
-        with suppress(Exception):
+    while not over.wait(1):
+        try:
             status, host, message = client.key_value_try_get(_STOPPED).split(":", 2)
-            if not ended.is_set():
-                say(f"jaxclip: host {host} stopped: {message}")
-                os._exit(int(status))
+        except Exception as error:
+            if "NOT_FOUND" in str(error):
+                answered.set()
+            continue
+        if not over.is_set() and int(host) != _host():
+            say(f"jaxclip: host {host} stopped: {message}")
+            os._exit(int(status))
 
 
-def _leave(error: BaseException, say: Callable[[str], None], ended: threading.Event) -> None:
+def _leave(error: BaseException, say: Callable[[str], None], over: threading.Event) -> None:
     """Tell the other hosts of an error that is this one's own, and wait to be told of one that is not."""
-    import jax
-
-    message = " ".join(str(error).split()) or "interrupted"
+    message = " ".join(str(error).split()) or ("interrupted" if isinstance(error, KeyboardInterrupt) else repr(error))
     status = AGAIN if isinstance(error, KeyboardInterrupt) else 1
-    if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in message:
-        status, line = _ended(str(error))
+    if is_of_runtime(error):
+        status, line = end_of(str(error), HEARTBEAT)
         if line is None:
             time.sleep(HEARTBEAT + 15)  # as long as it can take until it is known who is gone; that ends the process
             say(f"jaxclip: {BROKEN}")
             os._exit(AGAIN)
         message = line
         time.sleep(3)  # a host that stopped for a reason of its own is heard first
-    ended.set()  # it may be everybody's error: one line is enough
+    over.set()  # it may be everybody's error: one line is enough
     say(f"jaxclip: {message}")
-    with suppress(Exception):
-        _client().key_value_set(_STOPPED, f"{status}:{jax.process_index()}:{message}")
-    if jax.process_index() == 0:
-        time.sleep(3)  # the others learn of it from here
+    _tell(status, message)
     os._exit(status)
+
+
+def _tell(status: int, message: str) -> None:
+    """Have the other hosts say why this one ends; the first that tells is heard."""
+    host = _host()
+
+    def told() -> None:
+        with suppress(Exception):
+            _client().key_value_set(_STOPPED, f"{status}:{host}:{message}")
+
+    telling = threading.Thread(target=told, daemon=True)
+    telling.start()
+    telling.join(5)  # where host 0 does not answer, nobody is told
+    if host == 0:
+        time.sleep(3)  # the others learn of it from here
+
+
+def _host() -> int:
+    from jax._src import distributed
+
+    return distributed.global_state.process_id or 0
 
 
 def _client() -> Any:

@@ -5,6 +5,7 @@ of it: their arrays are placed by the letters of their axes (see `jaxclip.axes`)
 communication that takes. Results are those of one device, but for rounding.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -35,9 +36,13 @@ def make_mesh(data: int | None = None, model: int = 1, devices: Sequence[Any] | 
       devices: by default all there are, of all hosts.
 
     Raises:
-      ValueError: there are not that many devices, or some would be left over.
+      ValueError: there are not that many devices, some would be left over, or hosts have different numbers of them.
     """
     devices = jax.devices() if devices is None else list(devices)
+    counts = Counter(device.process_index for device in devices)
+    if len(set(counts.values())) > 1:
+        said = ", ".join(f"host {host} has {n}" for host, n in sorted(counts.items()))
+        raise ValueError(f"all hosts must have the same number of devices; {said}. Start each with as many.")
     if model < 1 or (data is not None and data < 1):
         raise ValueError(f"data and model must be at least 1; got data={data} and model={model}.")
     if data is None:
@@ -50,7 +55,7 @@ def make_mesh(data: int | None = None, model: int = 1, devices: Sequence[Any] | 
             f"Pass devices=jax.devices()[:n] to use some of them."
         )
     types = (AxisType.Auto,) * 2
-    n_hosts = len({device.process_index for device in devices})
+    n_hosts = len(counts)
     if n_hosts == 1:
         return jax.make_mesh((data, model), (DATA, MODEL), axis_types=types, devices=devices)
     # A host's devices side by side, so that its part of a batch is one piece.

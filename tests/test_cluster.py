@@ -5,12 +5,14 @@ import signal
 import socket
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import jax
 import pytest
 
 from jaxclip import hosts
-from jaxclip.cluster import AGAIN, _ended, joined, several
+from jaxclip.cluster import AGAIN, joined, several
+from jaxclip.sharding import make_mesh
 
 SLURM = {
     "SLURM_JOB_ID": "7", "SLURM_STEP_NODELIST": "node[1-4]", "SLURM_PROCID": "1", "SLURM_LOCALID": "0",
@@ -58,42 +60,6 @@ def test_a_jax_that_would_end_without_a_word_is_refused(monkeypatch):
         joined(print, "127.0.0.1:1", 2, 0).__enter__()
 
 
-def test_who_is_gone_is_read_from_what_the_runtime_says():
-    dead = "UNAVAILABLE: The following tasks are unhealthy (stopped sending heartbeats):\n1\n3\nThe tasks have crashed."
-    status, said = _ended(dead)
-    assert (status, said.startswith("host 1, 3 is gone")) == (AGAIN, True)
-    status, said = _ended("Failed to send RPC to coordination service. Either the leader")
-    assert (status, said.startswith("host 0 is gone")) == (AGAIN, True)
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("terminate called after throwing an instance of 'gloo::EnforceNotMet'\n what(): [enforce fail at pair.cc:446] "
-         "op.preamble.length <= op.nbytes. 1024 vs 512", "hosts sent each other data of different sizes"),
-        ("RESOURCE_EXHAUSTED: Out of memory allocating 5 bytes", "the memory of this host or its device is full"),
-        ("INTERNAL: ALREADY_EXISTS: aborted connect attempt; different incarnation", "two processes say that they are"),
-        ("UNKNOWN: Failed to start RPC server: Address already in use", "the port of --coordinator is taken on host 0"),
-        ("F1201 00:00:00.1 12 pair.cc:44] something strange happened\n    @ 0x7f frame", "something strange happened"),
-        ("", "it did not say why"),
-    ],
-)  # fmt: skip
-def test_what_will_not_go_away_is_a_sentence_and_not_started_again(text, said):
-    status, line = _ended(text)
-    assert status == 1
-    assert said in line
-    assert not any(word in line for word in ("gloo", "pair.cc", "enforce", "INTERNAL", "0x7f"))
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["UNKNOWN: Gloo all-gather failed: [pair.cc:542] Connection closed by peer [127.0.0.1]:1", "Socket closed",
-     "UNAVAILABLE: connection reset by peer", "Gloo AllReduce failed: Timed out waiting 30000ms for recv operation"],
-)  # fmt: skip
-def test_a_connection_that_broke_waits_for_who_is_missed(text):
-    assert _ended(text) == (AGAIN, None)
-
-
 ABORTED = """
 import os, sys
 from jaxclip.cluster import _quiet, _told
@@ -137,3 +103,10 @@ def test_a_host_that_waits_says_for_whom(host, hosts, whom, tmp_path):
         alone.kill()
         alone.wait()
         alone.stderr.close()
+
+
+@pytest.mark.parametrize("model", [1, 3])
+def test_hosts_with_other_numbers_of_devices_make_no_mesh(model):
+    devices = [SimpleNamespace(process_index=host, id=number) for number, host in enumerate([0, 1, 1])]
+    with pytest.raises(ValueError, match="all hosts must have the same number of devices; host 0 has 1, host 1 has 2"):
+        make_mesh(model=model, devices=devices)
