@@ -1,6 +1,9 @@
 """Pictures with masks from every layout they come in, and what is wrong with them said clearly."""
 
 import io
+import os
+import re
+import shutil
 
 import h5py
 import numpy as np
@@ -12,6 +15,7 @@ from jaxclip.data.mask_files import save_mask
 from jaxclip.data.scenes import CLASSES, scene
 from jaxclip.data.scenes_tfds import Scenes, ScenesConfig
 from jaxclip.data.segmentation_data import VOC_CLASSES, open_masked
+from jaxclip.data.stamps import DataChanged
 
 RNG = np.random.default_rng(0)
 SIZES = [(20, 31), (17, 12), (40, 25)]
@@ -181,3 +185,26 @@ def test_what_is_not_there(tmp_path):
         open_masked(tmp_path, split="test")
     with pytest.raises(FileNotFoundError, match=r"nowhere"):
         open_masked("nowhere")
+
+
+@pytest.mark.parametrize("what", ["images", "masks"])
+@pytest.mark.parametrize("how", ["another", "moved in", "gone", "linked"])
+def test_a_picture_or_mask_replaced_after_all_were_looked_at_is_named(tmp_path, what, how):
+    source = open_masked(fill(tmp_path / "data"))
+    source.masks.check("classes", 2)  # reads every mask, to know what numbers mean
+    path = tmp_path / "data" / what / "p1.png"
+    before, held = path.stat(), path.read_bytes()
+    if how == "another":
+        path.write_bytes(held[:-1] + bytes([held[-1] ^ 1]))
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif how == "moved in":
+        shutil.copy2(path, tmp_path / "new")
+        (tmp_path / "new").replace(path)
+    else:
+        path.rename(tmp_path / "kept.png")
+        if how == "linked":
+            path.symlink_to(path.with_name("p2.png"))
+    said = "is gone" if how == "gone" else "has changed"
+    with pytest.raises(DataChanged, match=rf"{re.escape(str(path))} {said}.* since the data was opened\. Put it back"):
+        source[1]
+    assert source[0].name == "p0.png"

@@ -18,6 +18,8 @@ from jaxclip.data.mask_files import Raw, read_raw
 from jaxclip.data.mask_labels import MaskLabels, Masks
 from jaxclip.data.masked import Masked, MaskedSource, checked
 from jaxclip.data.picture_files import PictureReader
+from jaxclip.data.source import Stored
+from jaxclip.data.stamps import Listing
 from jaxclip.data.tables import read_text
 from jaxclip.data.tfds_source import PREPARED, TfdsRecords
 from jaxclip.data.walk import images_below, subfolders
@@ -57,12 +59,28 @@ class MaskFolders:
             )
         self._files = [(name, path, masks[stems[name]] if masks else None) for name, path in images.items()]
         self.masks = Masks(self._raws, labels, known=names is not None) if masks is not None else None
+        # All masks are read to know what their numbers mean, and each again where it counts: of the same files.
+        self._listing = Listing.of(self, since="the data was opened")
 
     def __len__(self) -> int:
         return len(self._files)
 
     def __getitem__(self, index: int) -> Masked:
-        name, path, mask = self._files[index]
+        self._check(index)
+        read = self._read(*self._files[index])
+        self._check(index)
+        return read
+
+    def stored(self) -> Stored:
+        """Pictures, then their masks."""
+        paths = [path for _, path, _ in self._files] + [mask for _, _, mask in self._files if mask is not None]
+        return Stored(len(paths), paths.__getitem__, False)
+
+    def _check(self, index: int) -> None:
+        for number in range(index, self._listing.stored.n, len(self)):
+            self._listing.check(number)
+
+    def _read(self, name: str, path: Path, mask: Path | None) -> Masked:
         picture = self._pictures.read(path, name)
         if mask is None or self.masks is None:
             return checked(name, picture, None)

@@ -31,26 +31,29 @@ class Listing:
       stored: where they are.
       stamps: of each.
       columns: of the stamps, that have to stay the same.
+      since: when that was, and what it means for what was done since then.
     """
 
     stored: Stored
     stamps: UInt64[np.ndarray, "file number"]
     columns: slice
+    since: str = "the pass began; what was done so far is kept"
 
     @classmethod
-    def of(cls, source: Any, *, contents: bool = False, moved: bool = False) -> "Listing":
+    def of(cls, source: Any, *, contents: bool = False, moved: bool = False, since: str | None = None) -> "Listing":
         """What the files of a source are now.
 
         Args:
           source: a `jaxclip.data.source.Source`; one that draws its images has no files.
           contents: read all of them; two stamps are then the same where contents are.
           moved: that inodes and times of change say nothing: size and time have to do.
+          since: see `Listing`; by default for a pass.
         """
         held = stored(source)
         stamps = [stamp(held.path(number), contents) for number in range(held.n)]
         width = ALL_BUT_CONTENTS + 4 * contents
         columns = slice(ALL_BUT_CONTENTS, None) if contents else slice(SIZE_AND_TIME if moved else ALL_BUT_CONTENTS)
-        return cls(held, np.array(stamps, np.uint64).reshape(-1, width), columns)
+        return cls(held, np.array(stamps, np.uint64).reshape(-1, width), columns, since or cls.since)
 
     def check(self, number: int) -> None:
         """Make sure that one file is still what it was.
@@ -62,8 +65,8 @@ class Listing:
         now = stamp(path, self.stamps.shape[1] > ALL_BUT_CONTENTS)
         if (now[self.columns] != before[self.columns]).any():
             raise DataChanged(
-                f"{path} {_difference(before, now)} since the pass began; what was done so far is kept. Put it back as "
-                f"it was and run the same command again, or name another folder."
+                f"{path} {_difference(before, now)} since {self.since}. Put it back as it was and run the same command "
+                f"again, or name another folder."
             )
 
     def check_shared(self) -> None:
