@@ -2,10 +2,19 @@
 
 import numpy as np
 import pytest
+import small_pass
 import towers
 
 from jaxclip.heads import head_matrices, head_state
-from jaxclip.retrieval import chance, head_sum, mean_precision, nearest, precision
+from jaxclip.retrieval import (
+    bank_head_sum,
+    chance,
+    embeddings_of,
+    head_sum,
+    mean_precision,
+    nearest,
+    precision,
+)
 
 
 def test_head_sum_is_the_sum_of_contributions():
@@ -21,6 +30,29 @@ def test_head_sum_is_the_sum_of_contributions():
     assert np.abs(centred.mean(0)).max() < 1e-5
     everything = head_sum(state.heads, head_matrices(vision), np.ones_like(heads))
     assert np.abs(np.asarray(everything) - attn.sum((1, 2))).max() < 1e-5
+
+
+@pytest.mark.parametrize("units", ["normalized", "raw"])
+def test_a_picture_is_compared_in_the_runs_units(units):
+    vision = towers.vision()
+    images = towers.images(vision.config, 3)
+    contributions = vision(images, detail="head")[1]
+    norms = np.linalg.norm(np.asarray(contributions.total()), axis=-1, keepdims=True)
+    expected = np.asarray(contributions.attn)[:, [1, 2], [2, 0]].sum(1), np.asarray(contributions.total())
+    # A head that is named twice counts once.
+    found = embeddings_of(vision, images, head_matrices(vision), [(1, 2), (2, 0), (1, 2)], units)
+    for ours, right in zip(found, expected, strict=True):
+        wanted = right / norms if units == "normalized" else right
+        assert np.abs(np.asarray(ours) - wanted).max() < 1e-5 * np.abs(wanted).max()
+
+
+def test_heads_out_of_a_bank_count_once(tmp_path_factory):
+    run = small_pass.run(tmp_path_factory.getbasetemp())
+    found = bank_head_sum(run.bank, run.matrices, [(2, 1), (0, 3), (2, 1)])
+    heads, matrices = np.float64(run.bank.read("heads")), np.float64(run.matrices)
+    expected = heads[:, 2, 1] @ matrices[2, 1] + heads[:, 0, 3] @ matrices[0, 3]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+    assert np.flatnonzero(np.isnan(found).any(1)).tolist() == [3, 11]
 
 
 def test_nearest_is_by_cosine():

@@ -51,4 +51,6 @@ def test_rows_of_a_raw_bank_that_could_not_be_read_are_nan(tmp_path, tmp_path_fa
         held = np.asarray(run.bank.read(name))
         assert len(held) == len(data)
         assert np.isnan(held[lost]).all(), name
+        # And so for other readers of the folder, to whom `rows` says nothing.
+        assert np.isnan(run.bank.array(name).read().result()[lost]).all(), name
         assert np.isfinite(np.delete(held, lost, 0)).all(), name
