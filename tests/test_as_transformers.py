@@ -78,8 +78,8 @@ def test_what_a_processors_file_leaves_out_is_transformers_own_default(kind, cro
     fields = {"image_processor_type": f"{kind}ImageProcessor", "resample": 3, "image_mean": MEAN, "image_std": STD}
     # CLIP's crops by itself, the others do not: a square, then, which its own crop leaves as it is.
     fields["size"] = {"shortest_edge": 32} if kind == "CLIP" and crops is not False else box
-    if kind == "CLIP" or crops is True:
-        fields["crop_size"] = box
+    # Where nothing is cropped, another crop's size says nothing.
+    fields["crop_size"] = box if kind == "CLIP" or crops is True else {"height": 24, "width": 24}
     if crops != "unsaid" and kind != "Siglip":
         fields["do_center_crop"] = crops
     image = modes()["RGB"]
