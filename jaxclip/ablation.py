@@ -20,6 +20,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.components import Components
+from jaxclip.own_terms import on_own_terms
 from jaxclip.precision import known
 from jaxclip.shown import by_shapes, counted
 from jaxclip.text_span import TextSpan
@@ -107,6 +108,7 @@ def attention_layers(n_layers: int, n_heads: int) -> Ablation:
     return Ablation(heads=np.repeat(layers[:, :, None], n_heads, axis=2))
 
 
+@on_own_terms
 def mean_ablate(components: Components, means: Components, ablation: Ablation) -> Float[Array, "*batch embed"]:
     """Embedding after replacing the chosen terms by their means.
 
@@ -134,6 +136,7 @@ def mean_ablate(components: Components, means: Components, ablation: Ablation) -
     return ablated
 
 
+@on_own_terms
 def correct(
     components: Components,
     means: Components,
@@ -159,6 +162,7 @@ def correct(
     return scores.argmax(-1) == jnp.asarray(labels)
 
 
+@on_own_terms
 def completeness_scores(
     components: Components,
     means: Components,

@@ -18,6 +18,7 @@ from jaxclip.axes import AnyArray
 from jaxclip.blocks import Blocks
 from jaxclip.config import VisionConfig
 from jaxclip.forward import tokens_in
+from jaxclip.own_terms import on_own_terms
 from jaxclip.pooling import pool_of
 from jaxclip.stream import Changes, Taps, stream
 from jaxclip.token_grid import TokenGrid
@@ -27,6 +28,7 @@ Directions = Float[AnyArray, "batch embed"]
 Heatmaps = Float[Array, "batch row column"]
 
 
+@on_own_terms
 @jax.jit
 def raw_attention(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     """Where the last layer looks, its heads averaged. The same for every direction."""
@@ -34,6 +36,7 @@ def raw_attention(vision: Any, images: Images, directions: Directions) -> Heatma
     return place(patterns[-1].mean(1), vision.config)
 
 
+@on_own_terms
 @jax.jit
 def rollout(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     """Attention followed through all layers: product over layers of (mean over heads + identity) / 2.
@@ -48,6 +51,7 @@ def rollout(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     return place(jax.lax.scan(step, _identity(patterns), patterns)[0], vision.config)
 
 
+@on_own_terms
 @jax.jit
 def grad_cam(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     """The last layer's pattern, each head weighted by its mean gradient over patches, summed and clipped at 0.
@@ -61,6 +65,7 @@ def grad_cam(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     return tokens.to_grid(jnp.maximum((looks * weights).mean(1), 0))
 
 
+@on_own_terms
 @jax.jit
 def generic_attention(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     """Relevance R <- R + A R through all layers, A the mean over heads of pattern * gradient, clipped at 0.
@@ -76,6 +81,7 @@ def generic_attention(vision: Any, images: Images, directions: Directions) -> He
     return place(jax.lax.scan(step, _identity(patterns), (patterns, gradients))[0], vision.config)
 
 
+@on_own_terms
 @jax.jit
 def mask_clip(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     """Cosine of the direction and each patch's own value in the last layer, carried through the output projection, the
@@ -100,6 +106,7 @@ BASELINES: dict[str, Callable[[Any, Images, Directions], Heatmaps]] = {
 }
 
 
+@on_own_terms
 @jax.jit
 def watch(
     vision: Any, images: Images, nudges: Float[Array, "layer batch head query token"] | None = None
@@ -113,6 +120,7 @@ def watch(
     return vision.readout().embed(pool_of(vision.config).vector(x)), patterns
 
 
+@on_own_terms
 @jax.jit
 def watch_gradients(
     vision: Any, images: Images, directions: Directions
@@ -142,6 +150,7 @@ def _through(vision: Any, layers: Blocks, x: Array, nudges: Array | None = None)
     return x, patterns
 
 
+@on_own_terms
 def place(matrix: Float[Array, "batch query token"], config: VisionConfig) -> Heatmaps:
     """Where the pooled token looks: its row of a matrix of tokens by tokens, on the patches' grid."""
     return TokenGrid.of(config).to_grid(pool_of(config).vector(matrix))

@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxclip.own_terms import on_own_terms
 from jaxclip.precision import finite, in_double, one_after_another
 from jaxclip.shown import by_shapes
 
@@ -42,6 +43,7 @@ class Circuits:
     __repr__ = by_shapes
 
     @property
+    @on_own_terms
     def share(self) -> Float[Array, "*stack rank"]:
         """Part of the circuit's squared Frobenius norm in each pair; they sum to one, or to zero for a dead head."""
         squares = jnp.square(self.strengths)
@@ -49,6 +51,7 @@ class Circuits:
         return jnp.where(total > 0, squares / jnp.where(total > 0, total, 1), 0)
 
 
+@on_own_terms
 def ov_circuits(vision: Any) -> Circuits:
     """Every head's OV circuit, stacked [layer, head], in float64 whatever the weights' dtype.
 

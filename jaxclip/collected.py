@@ -12,6 +12,7 @@ from jaxclip.axes import AnyArray
 from jaxclip.config import VisionConfig
 from jaxclip.heads import HeadState, unit_size
 from jaxclip.moments import Moments
+from jaxclip.own_terms import on_own_terms
 from jaxclip.shown import by_shapes
 
 
@@ -33,6 +34,7 @@ class Collected:
     __repr__ = by_shapes
 
     @classmethod
+    @on_own_terms
     def zero(cls, config: VisionConfig, *stack: int) -> "Collected":
         """Moments of no images."""
         layers, embed = (config.n_layers,), config.embed_dim
@@ -64,10 +66,12 @@ class Collected:
         counted = jnp.asarray(weights) * (labels >= 0)
         return jax.lax.scan(one, self, (state, counted, jnp.maximum(labels, 0)))[0]
 
+    @on_own_terms
     def with_matrices(self, matrices: Float[AnyArray, "layer head unit embed"]) -> "Collected":
         """Heads that know their way into the joint space."""
         return replace(self, heads=replace(self.heads, basis=jnp.asarray(matrices)))
 
+    @on_own_terms
     def value(self, index: int) -> "Collected":
         """The moments of one value of a label."""
         return jax.tree.map(lambda x: x[index], self)

@@ -19,10 +19,12 @@ from jaxtyping import Array, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.moments import Moments
+from jaxclip.own_terms import on_own_terms
 from jaxclip.precision import in_double, one_after_another
 from jaxclip.text_span import TextSpan, textspan
 
 
+@on_own_terms
 def similarity(
     one: Moments,
     other: Moments,
@@ -46,6 +48,7 @@ def similarity(
     return in_double(partial(_similarity, pairs=False), one, other, *_products(one, other, texts))
 
 
+@on_own_terms
 def pairwise_similarity(
     one: Moments,
     other: Moments,
@@ -57,6 +60,7 @@ def pairwise_similarity(
     return found.reshape(*one.count.shape, *other.count.shape)
 
 
+@on_own_terms
 def subspace_overlap(one: Moments, other: Moments, rank: int = 5) -> Float[Array, "layer head"]:
     """Mean squared cosine of the principal angles between both covariances' top `rank` directions, same joint space.
 
@@ -74,6 +78,7 @@ def subspace_overlap(one: Moments, other: Moments, rank: int = 5) -> Float[Array
     return in_double(partial(_overlap, rank=rank), one, other)
 
 
+@on_own_terms
 def shared_texts(one: TextSpan, other: TextSpan) -> Float[Array, "layer head"]:
     """Texts that both bases of a head hold, over texts that either holds; bases over the same pool."""
     a, b = (jnp.asarray(span.indices) for span in (one, other))
@@ -81,6 +86,7 @@ def shared_texts(one: TextSpan, other: TextSpan) -> Float[Array, "layer head"]:
     return common / jnp.maximum((a >= 0).sum(-1) + (b >= 0).sum(-1) - common, 1)
 
 
+@on_own_terms
 def explained_by(
     moments: Moments, texts: Float[AnyArray, "text embed"], indices: Int[AnyArray, "layer head step"]
 ) -> Float[Array, "layer head"]:
@@ -99,6 +105,7 @@ def explained_by(
     return jnp.asarray(span.explained[..., -1])
 
 
+@on_own_terms
 def text_effects(
     moments: Moments, texts: Float[AnyArray, "text embed"]
 ) -> tuple[Float[Array, "layer head text"], Float[Array, "layer head text"]]:
@@ -114,6 +121,7 @@ def text_effects(
     return mean, jnp.sqrt(jnp.maximum((moved * directions).sum(-2), 0))
 
 
+@on_own_terms
 def effect_correlation(
     one: Float[AnyArray, "image *rest"], other: Float[AnyArray, "image *rest"]
 ) -> Float[Array, "*rest"]:
@@ -124,6 +132,7 @@ def effect_correlation(
     return jnp.where(norm > 0, (a * b).sum(0) / jnp.where(norm > 0, norm, 1), 0)
 
 
+@on_own_terms
 def label_share(by_label: Moments, basis: Float[AnyArray, "*heads unit embed"] | None = None) -> Float[Array, "*heads"]:
     """How much of each head's variance lies between the values of a label: what the head knows of it, 0 to 1.
 

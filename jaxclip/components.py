@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from jaxclip.axes import AnyArray
 from jaxclip.contributions import Contributions
 from jaxclip.heads import HeadState
+from jaxclip.own_terms import on_own_terms
 from jaxclip.shown import by_shapes
 
 
@@ -31,6 +32,7 @@ class Components:
     __repr__ = by_shapes
 
     @classmethod
+    @on_own_terms
     def of(cls, contributions: Contributions) -> "Components":
         """From a decomposition at detail "full" or "head"; only "full" knows the class token's part."""
         heads = contributions.reduce("head").attn
@@ -38,10 +40,12 @@ class Components:
         return cls(contributions.init, heads, contributions.mlp, first, contributions.constant)
 
     @classmethod
+    @on_own_terms
     def of_state(cls, state: HeadState, matrices: Float[AnyArray, "layer head unit embed"]) -> "Components":
         """From what a pass keeps of each image, and `head_matrices`."""
         return replace(cls.of(state.contributions(matrices)), class_attn=state.class_attn)
 
+    @on_own_terms
     def total(self) -> Float[Array, "*batch embed"]:
         """The embedding, or what became of it by `project`."""
         return (
@@ -51,6 +55,7 @@ class Components:
             + self.constant
         )
 
+    @on_own_terms
     def mean(self, weights: Float[AnyArray, "batch"] | None = None) -> "Components":
         """Over the batch: what mean-ablation puts in a term's place. An image of weight 0 is padding."""
         shares = jnp.ones(len(self.init)) if weights is None else jnp.asarray(weights, jnp.float32)
@@ -62,6 +67,7 @@ class Components:
 
         return self._map(average)
 
+    @on_own_terms
     def project(self, directions: Float[AnyArray, "text embed"]) -> "Components":
         """Every term's inner product with every direction."""
         return self._map(lambda x: jnp.einsum("...e,se->...s", x, directions, precision="highest"))

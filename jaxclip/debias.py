@@ -16,6 +16,7 @@ from jaxclip.ablation import Ablation, check_labels
 from jaxclip.axes import AnyArray
 from jaxclip.components import Components
 from jaxclip.data.source import kinds_there
+from jaxclip.own_terms import on_own_terms
 from jaxclip.runs import Run
 from jaxclip.shown import counted, numbers, percents, shown
 from jaxclip.sweeps import ablation_means, sweep
@@ -44,15 +45,18 @@ class GroupCounts:
         return jax.tree.map(jnp.add, self, other)
 
     @property
+    @on_own_terms
     def overall(self) -> Float[Array, "*sets"]:
         """Accuracy over all images; NaN without images."""
         return self.correct.sum(-1) / self.total.sum(-1)
 
     @property
+    @on_own_terms
     def groups(self) -> Float[Array, "*sets group"]:
         """Accuracy of each group; NaN for a group without images."""
         return self.correct / self.total
 
+    @on_own_terms
     def weighted(self, weights: Float[AnyArray, "group"]) -> Float[Array, "*sets"]:
         """Mean of the groups' accuracies by weights, such as the training split's images of each group.
 
@@ -63,11 +67,13 @@ class GroupCounts:
         return jnp.where(shares > 0, self.groups * shares, 0).sum(-1)
 
     @property
+    @on_own_terms
     def worst(self) -> Float[Array, "*sets"]:
         """Of the groups that have images, the lowest accuracy."""
         return jnp.nanmin(self.groups, axis=-1)
 
 
+@on_own_terms
 def count_groups(
     correct: Bool[AnyArray, "*sets batch"],
     groups: Int[AnyArray, "batch"],
@@ -109,6 +115,7 @@ def grouped_rows(run: Run, label: str, groups: str) -> Int[np.ndarray, "image"]:
     return rows
 
 
+@on_own_terms
 def sets_by_group(
     run: Run,
     rows: Int[np.ndarray, "image"],
@@ -152,6 +159,7 @@ def random_draws(run: Run, size: int, late: int, n_sets: int, seed: int) -> list
     return [[(int(layer), int(head)) for layer, head in np.argwhere(mask)] for mask in np.asarray(drawn.heads)]
 
 
+@on_own_terms
 def group_means(run: Run, other: Run, kinds: Iterable[str]) -> Components:
     """Means of every term over the images of a run that have all of these kinds of label: what ablated terms become.
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.moments import Moments
+from jaxclip.own_terms import on_own_terms
 from jaxclip.precision import in_double, one_after_another
 
 
@@ -47,6 +48,7 @@ class SparseTexts(NamedTuple):
     explained: Float[Array, "*stack step"]
 
 
+@on_own_terms
 def describe(directions: Float[AnyArray, "*stack embed"], texts: Float[AnyArray, "text embed"], n: int = 5) -> Ends:
     """The n texts with the largest and the smallest cosine with each direction.
 
@@ -69,11 +71,13 @@ def describe(directions: Float[AnyArray, "*stack embed"], texts: Float[AnyArray,
     return Ends(toward, high, away, -low)
 
 
+@on_own_terms
 def principal(moments: Moments) -> Principal:
     """Where each component of a stack varies most, from its moments alone, such as `jaxclip.neurons.neuron_moments`."""
     return in_double(partial(_principal), moments)
 
 
+@on_own_terms
 def sparse_texts(
     direction: Float[AnyArray, "embed"], texts: Float[AnyArray, "text embed"], steps: int = 8
 ) -> SparseTexts:

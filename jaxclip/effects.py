@@ -51,6 +51,7 @@ class Effects:
         places = zip(*np.unravel_index(order, effects.shape), strict=True)
         return [(int(layer), int(head), float(effects[layer, head])) for layer, head in places]
 
+    @on_own_terms
     def to_dict(self, texts: Sequence[str], embeddings: Float[AnyArray, "text embed"]) -> dict[str, Any]:
         """Plain JSON types, one entry a text.
 
@@ -81,6 +82,7 @@ class Effects:
         }
 
 
+@on_own_terms
 def similarities(embedding: Float[AnyArray, "embed"], texts: Float[AnyArray, "text embed"]) -> list[dict[str, float]]:
     """What an image has to do with each of some texts as a whole, both of unit norm.
 

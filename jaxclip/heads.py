@@ -20,6 +20,7 @@ from jaxclip import ops
 from jaxclip.axes import AnyArray
 from jaxclip.contributions import Constants, Contributions, Readout, Terms, assemble
 from jaxclip.forward import forward
+from jaxclip.own_terms import on_own_terms
 from jaxclip.shown import by_shapes
 from jaxclip.vision import VisionTransformer
 
@@ -50,17 +51,20 @@ class HeadState:
 
     __repr__ = by_shapes
 
+    @on_own_terms
     def normalized(self) -> "HeadState":
         """Everything divided by the embedding's norm, as in the paper's released code."""
         inverse = 1 / jnp.linalg.norm(self.embedding, axis=-1)
         return jax.tree.map(lambda x: x * inverse.reshape(inverse.shape + (1,) * (x.ndim - inverse.ndim)), self)
 
+    @on_own_terms
     def contributions(self, matrices: Float[AnyArray, "layer head unit embed"]) -> Contributions:
         """The decomposition at detail "head", equal to the vision tower's own."""
         attn = jnp.einsum("...lhu,lhue->...lhe", self.heads, matrices, precision="highest")
         return Contributions(self.init, attn, self.mlp, jnp.zeros_like(self.init), "head", "spread")
 
 
+@on_own_terms
 def head_matrices(vision: Any, constants: Constants = "spread") -> Float[Array, "layer head unit embed"]:
     """M of every head: head_coordinates @ M is the head's contribution to the embedding.
 
@@ -82,12 +86,14 @@ def head_matrices(vision: Any, constants: Constants = "spread") -> Float[Array, 
     return jnp.concatenate([own, jnp.broadcast_to(rows[:, None], (n_layers, n_heads, *rows.shape[1:]))], axis=2)
 
 
+@on_own_terms
 def head_coordinates(terms: Terms, readout: Readout) -> Float[Array, "batch layer head unit"]:
     """u of every head, from a forward pass at detail "head"."""
     mean, sigma = ops.moments(terms.z, readout.eps)
     return _coordinates(jnp.asarray(terms.attn), mean, sigma)
 
 
+@on_own_terms
 def head_state(vision: VisionTransformer, images: Float[AnyArray, "batch height width channel"]) -> HeadState:
     """One forward pass, and what of it is worth keeping; no contribution of a token is ever built.
 

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxclip.axes import AnyArray
+from jaxclip.own_terms import on_own_terms
 from jaxclip.shown import counted
 
 
@@ -73,6 +74,7 @@ class Segmented:
         return numbers | {"class_iou": iou, "n_images": self.n_images, "confusion": asdict(self)["confusion"].tolist()}
 
 
+@on_own_terms
 def score_batch(
     predicted: Integer[AnyArray, "batch row column"],
     scores: Float[AnyArray, "batch class row column"],
@@ -133,6 +135,7 @@ def _count(predicted: Array, scores: Array, labels: Array, counted: Array) -> tu
     return confusion, jax.vmap(average_precision)(scores, labels, counted)
 
 
+@on_own_terms
 def average_precision(
     scores: Float[AnyArray, "class row column"],
     labels: Integer[AnyArray, "row column"],

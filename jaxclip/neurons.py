@@ -27,10 +27,12 @@ from jaxclip import blocks, ops
 from jaxclip.axes import AnyArray
 from jaxclip.forward import tokens_in
 from jaxclip.moments import Moments
+from jaxclip.own_terms import on_own_terms
 from jaxclip.pooling import pool_of
 from jaxclip.stream import Taps, run_block, stream
 
 
+@on_own_terms
 def neuron_coordinates(
     vision: Any,
     images: Float[AnyArray, "batch height width channel"],
@@ -51,6 +53,7 @@ def neuron_coordinates(
     return _coordinates(vision, jnp.asarray(images), _check(vision, layer, neurons), layer=layer)
 
 
+@on_own_terms
 def neuron_matrices(
     vision: Any,
     layer: int,
@@ -75,6 +78,7 @@ def neuron_matrices(
     return _matrices(vision.blocks, chosen, g, layer=layer)
 
 
+@on_own_terms
 def second_order(
     vision: Any,
     images: Float[AnyArray, "batch height width channel"],
@@ -88,6 +92,7 @@ def second_order(
     return jnp.einsum("bnlh,nlhe->bne", coordinates, matrices, precision="highest")
 
 
+@on_own_terms
 def neuron_moments(
     vision: Any,
     batches: Iterable[tuple[Float[AnyArray, "batch height width channel"], Float[AnyArray, "batch"]]],

@@ -22,6 +22,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.moments import Moments
+from jaxclip.own_terms import on_own_terms
 from jaxclip.pools import Pool
 from jaxclip.shown import counted, numbers, shown
 from jaxclip.text_span import TextSpan, head_bases
@@ -50,6 +51,7 @@ class PropertyShares:
         return f"PropertyShares(of {shown(self.size)} heads; layer.head by score: {best}, ..)"
 
     @property
+    @on_own_terms
     def score(self) -> Float[Array, "*stack"]:
         """Geometric mean of both shares: what heads are ranked by."""
         return jnp.sqrt(self.basis * self.variance)
@@ -85,6 +87,7 @@ class PropertyShares:
         return [(layer, head) for layer, head, _ in ranking[:top]]
 
 
+@on_own_terms
 def property_shares(
     moments: Moments,
     property_texts: Float[AnyArray, "text embed"],
@@ -151,6 +154,7 @@ def property_of_pool(
     return texts, others
 
 
+@on_own_terms
 def pool_shares(
     moments: Moments,
     embeddings: Float[AnyArray, "text embed"],
@@ -171,6 +175,7 @@ def pool_shares(
     return property_shares(moments, embeddings[~others] if own is None else own, embeddings[others], steps=steps)
 
 
+@on_own_terms
 def label_shares(samples: Float[AnyArray, "n *stack embed"], labels: Int[AnyArray, "n"]) -> Float[np.ndarray, "*stack"]:
     """Share of the samples' variance that a label explains: variance between its values over all variance.
 
@@ -203,6 +208,7 @@ def label_shares(samples: Float[AnyArray, "n *stack embed"], labels: Int[AnyArra
     return np.where(total > 0, adjusted, 0)
 
 
+@on_own_terms
 def category_shares(
     spans: TextSpan, categories: Sequence[str], names: Sequence[str]
 ) -> Float[np.ndarray, "*stack category"]:

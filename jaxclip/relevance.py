@@ -27,6 +27,7 @@ from jaxtyping import Array, Float
 from jaxclip import blocks, ops
 from jaxclip.baselines import Directions, Heatmaps, Images, place, watch_gradients
 from jaxclip.forward import tokens_in
+from jaxclip.own_terms import on_own_terms
 from jaxclip.pooling import pool_of
 from jaxclip.stream import run_block, stream
 from jaxclip.token_grid import TokenGrid
@@ -36,6 +37,7 @@ TINY = 1e-9
 Rules = Literal["attribution", "lrp"]
 
 
+@on_own_terms
 @jax.jit
 def lrp(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     """Relevance that arrives at each patch's pixels.
@@ -56,6 +58,7 @@ def lrp(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     return TokenGrid.of(config).to_grid(kept.sum(-1))
 
 
+@on_own_terms
 @jax.jit
 def partial_lrp(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     """Relevance of the last layer's pattern, clipped at 0, mean over heads.
@@ -66,6 +69,7 @@ def partial_lrp(vision: Any, images: Images, directions: Directions) -> Heatmaps
     return place(jnp.maximum(patterns[-1], 0).mean(1), vision.config)
 
 
+@on_own_terms
 @jax.jit
 def transformer_attribution(vision: Any, images: Images, directions: Directions) -> Heatmaps:
     """Product over layers of identity + mean over heads of (relevance of the pattern * its gradient), clipped at 0.
@@ -93,6 +97,7 @@ RELEVANCE: dict[str, Callable[[Any, Images, Directions], Heatmaps]] = {
 }
 
 
+@on_own_terms
 @partial(jax.jit, static_argnames=("rules",))
 def propagate(
     vision: Any, images: Images, directions: Directions, rules: Rules = "attribution"
@@ -194,9 +199,9 @@ def _residual(a: Array, b: Array, relevance: Array, rules: Rules) -> tuple[Array
 
 
 def _divide(a: Array, b: Array) -> Array:
-    """a / b, with b kept away from 0; 0 where b is 0."""
+    """a / b, with b kept away from 0; 0 where b is 0. In b's precision, for `jax.vjp` of what gave b takes no other."""
     safe = jnp.where(b < 0, jnp.minimum(b, -TINY), jnp.maximum(b, TINY))
-    return jnp.where(b == 0, 0, a / safe)
+    return jnp.where(b == 0, 0, a / safe).astype(b.dtype)
 
 
 def _mix(pattern: Array, v: Array) -> Array:

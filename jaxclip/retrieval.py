@@ -16,6 +16,7 @@ from jaxclip.axes import AnyArray
 from jaxclip.bank import Bank
 from jaxclip.heads import head_state
 from jaxclip.nonfinite import check_images
+from jaxclip.own_terms import nan_is_a_value, on_own_terms
 from jaxclip.precision import known
 from jaxclip.sharding import local_mesh, place_batch, whole_batch
 from jaxclip.vision import VisionTransformer
@@ -31,6 +32,8 @@ class Neighbours(NamedTuple):
     similarity: Float[Array, "query k"]
 
 
+@on_own_terms
+@nan_is_a_value
 def head_sum(
     coordinates: Float[AnyArray, "batch layer head unit"],
     matrices: Float[AnyArray, "layer head unit embed"],
@@ -52,6 +55,7 @@ def head_sum(
     return total - jnp.einsum("lhe,lh->e", means, weights, precision="highest")
 
 
+@on_own_terms
 def bank_head_sum(
     bank: Bank,
     matrices: Float[AnyArray, "layer head unit embed"],
@@ -77,6 +81,7 @@ def bank_head_sum(
     return total
 
 
+@on_own_terms
 def embeddings_of(
     vision: VisionTransformer,
     images: Float[AnyArray, "batch height width channel"],
@@ -106,6 +111,8 @@ def embeddings_of(
     return head_sum(state.heads, matrices, chosen), state.embedding
 
 
+@on_own_terms
+@nan_is_a_value
 def mean_precision(
     images: Float[AnyArray, "batch embed"], labels: Int[AnyArray, "batch"], k: int, block: int = 256
 ) -> float:
@@ -133,6 +140,8 @@ def mean_precision(
     return float(np.concatenate(found).mean())
 
 
+@on_own_terms
+@nan_is_a_value
 def nearest(
     queries: Float[AnyArray, "query embed"],
     images: Float[AnyArray, "batch embed"],
@@ -174,11 +183,13 @@ def nearest(
     return Neighbours(indices, similarity)
 
 
+@on_own_terms
 def there(images: Float[AnyArray, "batch embed"]) -> Bool[np.ndarray, "batch"]:
     """Which images of a bank could be read: the others are NaN."""
     return np.asarray(np.isfinite(np.asarray(images)).all(-1))
 
 
+@on_own_terms
 def precision(
     neighbours: Neighbours, labels: Int[AnyArray, "batch"], query_labels: Int[AnyArray, "query"]
 ) -> Float[Array, "query"]:
@@ -186,6 +197,7 @@ def precision(
     return (jnp.asarray(labels)[neighbours.indices] == jnp.asarray(query_labels)[:, None]).mean(-1)
 
 
+@on_own_terms
 def chance(
     labels: Int[AnyArray, "batch"], query_labels: Int[AnyArray, "query"], *, exclude: bool = False
 ) -> Float[Array, "query"]:

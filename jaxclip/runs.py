@@ -21,6 +21,7 @@ from jaxclip.data.source import UNLABELLED
 from jaxclip.goes_on import changes_of
 from jaxclip.heads import HeadState
 from jaxclip.image_lines import read_image_lines
+from jaxclip.own_terms import nan_is_a_value, on_own_terms
 from jaxclip.plain_files import is_there, open_plain, read_bytes
 from jaxclip.run_folder import BANK, IMAGES, LINES, MATRICES, RUN, STATE, check_unchanged, damaged, read_info
 from jaxclip.shown import counted
@@ -165,6 +166,7 @@ class Run:
             )
 
     @cached_property
+    @on_own_terms
     def matrices(self) -> Float[Array, "layer head unit embed"]:
         """u @ matrices[layer, head] is what a head contributes.
 
@@ -175,6 +177,7 @@ class Run:
         return jnp.asarray(read_array(self.folder / MATRICES))
 
     @property
+    @on_own_terms
     def moments(self) -> Collected:
         """Of all images; heads have their basis.
 
@@ -195,6 +198,7 @@ class Run:
         if bank and not self.has_bank:
             raise FileNotFoundError(f"{self.folder / BANK} is no bank; run `jaxclip run` with --bank.")
 
+    @on_own_terms
     def moments_by(self, kind: str, value: str | int) -> Collected:
         """Of the images with one value of a label, by its name or index.
 
@@ -210,6 +214,7 @@ class Run:
         index = names.index(value) if isinstance(value, str) else value
         return self.state.moments[by_key(kind)].value(index).with_matrices(self.matrices)
 
+    @on_own_terms
     def means(self) -> Components:
         """Of every term over all images: what mean-ablation puts in its place."""
         moments = self.moments
@@ -237,6 +242,8 @@ class Run:
             )
         return bank
 
+    @on_own_terms
+    @nan_is_a_value
     def head_state(self, rows: Int[np.ndarray, "image"] | slice = slice(None)) -> HeadState:
         """Images by their numbers as a pass saw them, in the run's units; NaN where one could not be read."""
         fields = ("embedding", "heads", "mlp", "init", "class_attn")

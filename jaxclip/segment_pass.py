@@ -24,6 +24,7 @@ from jaxclip.data.masked import Masked, MaskedSource
 from jaxclip.frames import UNSEEN, Box, labels_to_picture, mask_in_view
 from jaxclip.metrics import Segmented, score_batch
 from jaxclip.nonfinite import check_images
+from jaxclip.own_terms import on_own_terms
 from jaxclip.precision import finite
 from jaxclip.segmentation import foreground, heatmaps, label_pixels, to_pixels
 from jaxclip.whole_files import own_folder
@@ -76,6 +77,7 @@ class Found:
     scored: Segmented | None
 
 
+@on_own_terms
 def segment_data(
     clip: Clip,
     source: MaskedSource,
@@ -148,6 +150,7 @@ def check_window(config: ClipConfig, options: SegmentOptions) -> None:
         raise ValueError(f"stride must be 1 to {least}, the size of what {config.name} takes; got {stride}.")
 
 
+@on_own_terms
 def write_masks(
     found: Iterator[Found], folder: Path, names: Sequence[str], progress: Callable[[], None] = lambda: None
 ) -> tuple[list[dict[str, Any]], Segmented | None]:

@@ -18,6 +18,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, Integer
 
 from jaxclip.axes import AnyArray
+from jaxclip.own_terms import on_own_terms
 from jaxclip.shown import by_shapes
 from jaxclip.spatial import text_maps
 from jaxclip.token_grid import TokenGrid
@@ -38,6 +39,7 @@ class Segmentation:
     __repr__ = by_shapes
 
 
+@on_own_terms
 def heatmaps(
     vision: Any,
     images: Float[AnyArray, "batch height width channel"],
@@ -69,6 +71,7 @@ def heatmaps(
     return TokenGrid.of(vision.config).to_grid(own - maps.mean(-1)), given
 
 
+@on_own_terms
 def segment(
     vision: Any,
     images: Float[AnyArray, "batch height width channel"],
@@ -84,6 +87,7 @@ def segment(
     return foreground(to_pixels(heat, images.shape[1:3], vision.config.patch_size))
 
 
+@on_own_terms
 @jax.jit
 def foreground(heat: Float[Array, "batch row column"]) -> Segmentation:
     """Clip at 0, scale each image to [0, 1], and call foreground what exceeds the image's mean.
@@ -96,6 +100,7 @@ def foreground(heat: Float[Array, "batch row column"]) -> Segmentation:
     return Segmentation((heat > heat.mean((1, 2), keepdims=True)).astype(jnp.int32), scores)
 
 
+@on_own_terms
 def label_pixels(
     vision: Any,
     images: Float[AnyArray, "batch height width channel"],
@@ -131,6 +136,7 @@ def label_pixels(
     return decide(pixels, n, None if present is None else jnp.asarray(present, bool))
 
 
+@on_own_terms
 @partial(jax.jit, static_argnames=("n_classes",))
 def decide(
     pixels: Float[Array, "batch text row column"], n_classes: int, present: Bool[Array, "batch class"] | None = None
@@ -152,6 +158,7 @@ def decide(
     return Segmentation(labels, jnp.concatenate([nothing, scores], axis=1))
 
 
+@on_own_terms
 def unit_range(heat: Float[Array, "*batch row column"]) -> Float[Array, "*batch row column"]:
     """Clip at 0, then map each image's range to [0, 1]; zeros where an image has one value alone."""
     heat = jnp.maximum(heat, 0)
@@ -161,6 +168,7 @@ def unit_range(heat: Float[Array, "*batch row column"]) -> Float[Array, "*batch 
     return jnp.where(high > low, jnp.where(heat == high, 1, jnp.minimum(scaled, 1)), 0)
 
 
+@on_own_terms
 @partial(jax.jit, static_argnames=("size", "patch"))
 def to_pixels(
     maps: Float[Array, "*batch row column"], size: tuple[int, int], patch: tuple[int, int]
@@ -188,6 +196,7 @@ def to_pixels(
     return jnp.pad(enlarged, edges, mode="edge")
 
 
+@on_own_terms
 def resize(maps: Float[Array, "*batch row column"], size: tuple[int, int]) -> Float[Array, "*batch height width"]:
     """Bilinear, pixel centres aligned and no antialiasing: PyTorch's interpolate with align_corners=False.
 

@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.classes import Classes
+from jaxclip.own_terms import on_own_terms
 from jaxclip.runs import Run
 
 SURE = 3.0
@@ -17,6 +18,7 @@ ENOUGH = 8
 """Images, below which nothing is said of predictions."""
 
 
+@on_own_terms
 def class_smells(
     run: Run, rows: Int[np.ndarray, "labelled"], classes: Float[AnyArray, "text embed"], task: Classes
 ) -> list[str]:

@@ -14,6 +14,7 @@ from jaxclip.ablation import Ablation, check_labels, completeness_scores, mean_a
 from jaxclip.axes import AnyArray
 from jaxclip.components import Components
 from jaxclip.heads import HeadState
+from jaxclip.own_terms import on_own_terms
 from jaxclip.runs import Run
 from jaxclip.sharding import check, local_mesh, place_state, whole_batch
 from jaxclip.text_span import TextSpan
@@ -21,6 +22,7 @@ from jaxclip.text_span import TextSpan
 Progress = Callable[[int, int], None]
 
 
+@on_own_terms
 def ablation_means(run: Run, other: Run | None = None) -> Components:
     """What takes the place of ablated terms in a run's images: means over the run itself, or over another one.
 
@@ -69,6 +71,7 @@ def ablation_sets(
     return {name: Ablation.of(n_layers, n_heads, **chosen) for name, chosen in names.items()}
 
 
+@on_own_terms
 def sweep(
     run: Run,
     rows: Int[np.ndarray, "image"],
@@ -110,6 +113,7 @@ def sweep(
     return np.concatenate(found, axis=1)
 
 
+@on_own_terms
 def sweep_completeness(
     run: Run,
     rows: Int[np.ndarray, "image"],

@@ -84,6 +84,7 @@ class VisionTransformer(nnx.Module):
         images = as_array(images, "images", IMAGES)
         return _embed(self, images, self._check(images, Masks(heads, mlps, tokens)))
 
+    @on_own_terms
     def map(
         self,
         images: Float[AnyArray, "batch height width channel"] | Any,

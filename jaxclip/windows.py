@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from jaxclip.axes import AnyArray
+from jaxclip.own_terms import on_own_terms
 from jaxclip.segmentation import Segmentation, decide, to_pixels
 from jaxclip.spatial import text_maps
 from jaxclip.token_grid import TokenGrid
@@ -32,6 +33,7 @@ def corners(size: int, window: int, stride: int) -> list[int]:
     return sorted({*range(0, size - window, stride), size - window})
 
 
+@on_own_terms
 def window_maps(
     vision: Any,
     image: Float[AnyArray, "height width channel"],
@@ -68,6 +70,7 @@ def window_maps(
     return total / count
 
 
+@on_own_terms
 def label_windows(
     vision: Any,
     image: Float[AnyArray, "height width channel"],
