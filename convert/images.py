@@ -26,17 +26,20 @@ HF_IGNORED = {
     "feature_extractor_type", "processor_class", "data_format", "input_data_format", "return_tensors", "device",
     "_valid_processor_keys", "disable_grouping", "crop_pct", "image_seq_length", "transformers_version",
 }  # fmt: skip
+HF_STEPS = ("do_resize", "do_center_crop", "do_rescale", "do_normalize")
 HF_RESAMPLE: dict[int, Interpolation] = {0: "nearest", 2: "bilinear", 3: "bicubic"}
 HF_BOX = ({"shortest_edge"}, {"height", "width"})
-HF_CLIP = {"default_to_square": False, "do_center_crop": True, "do_convert_rgb": True}
-HF_VIT = {"default_to_square": True, "do_center_crop": False, "do_convert_rgb": False}
-HF_PROCESSORS: dict[str, dict[str, bool]] = {
+HF_CLIP = {"default_to_square": False, "do_center_crop": True, "crop_size": 224}
+HF_VIT = {"default_to_square": True, "do_center_crop": False, "crop_size": None}
+HF_PROCESSORS: dict[str, dict[str, Any]] = {
     "CLIP": HF_CLIP,
     "Bit": HF_CLIP,
     "ViT": HF_VIT,
-    "Siglip": HF_VIT | {"default_to_square": False, "do_convert_rgb": True},
+    "Siglip": HF_VIT | {"default_to_square": False},
 }
-"""transformers' image processors that only resize, crop and normalise, and what each does where its file is silent."""
+"""transformers' image processors that only resize, crop and normalise, and what each does where its file is silent.
+
+`do_convert_rgb` is no part of it: where it is off they take RGB alone, and stop at any other picture."""
 
 
 def openclip_preprocess(fields: Any, image_size: tuple[int, int]) -> tuple[PreprocessConfig, tuple[str, ...]]:
@@ -82,12 +85,14 @@ def huggingface_preprocess(fields: Any, image_size: tuple[int, int]) -> Preproce
             f"preprocessor_config.json has settings that are not known: {_unknown(fields, HF_KEYS | HF_IGNORED)}; "
             f"pass preprocess=..."
         )
-    fields = _processor(fields) | {key: value for key, value in fields.items() if value is not None}
+    # A step that is null is off there, and so is a crop to null; of other settings null is as good as nothing.
+    said = {key: value for key, value in fields.items() if value is not None or key in ("crop_size", *HF_STEPS)}
+    fields = _processor(fields) | said
     for step in ("do_resize", "do_normalize", "do_rescale"):
         if not fields.get(step, True):
             raise CheckpointError(f"preprocessor_config.json switches {step} off; pass preprocess=...")
     scale = fields.get("rescale_factor", 1 / 255)
-    if not isinstance(scale, float) or abs(scale - 1 / 255) > 1e-6:
+    if not isinstance(scale, float) or abs(255 * scale - 1) > 1e-6:
         raise CheckpointError(f"preprocessor_config.json scales by {scale}; pass preprocess=...")
     lacking = [key for key in ("size", "resample", "image_mean", "image_std") if fields.get(key) is None]
     if lacking:
@@ -104,7 +109,7 @@ def huggingface_preprocess(fields: Any, image_size: tuple[int, int]) -> Preproce
     )
 
 
-def _processor(fields: dict[str, Any]) -> dict[str, bool]:
+def _processor(fields: dict[str, Any]) -> dict[str, Any]:
     """What the image processor that a file names does where the file says nothing; CLIP's where it names none."""
     named = fields.get("image_processor_type") or fields.get("feature_extractor_type") or "CLIPImageProcessor"
     kind = re.fullmatch(r"(\w+?)(ImageProcessor(Fast|Pil)?|FeatureExtractor)", str(named))
@@ -129,7 +134,7 @@ def _resize_mode(fields: dict[str, Any], image_size: tuple[int, int]) -> ResizeM
     shortest = size.get("shortest_edge") if isinstance(size, dict) else None if square else size
     if shortest is not None and crops and crop is not None and _height_width(crop) == image_size == pair(shortest):
         return "shortest"
-    cuts = crops and crop is not None and _height_width(crop) != image_size
+    cuts = crops and (crop is None or _height_width(crop) != image_size)
     if shortest is None and _height_width(size) == image_size and not cuts:
         return "squash"
     raise CheckpointError(

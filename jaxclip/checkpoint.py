@@ -178,6 +178,11 @@ def _write_tokenizer(folder: Path, tokenizer: TokenizerSource) -> None:
     for path in sorted(tokenizer.folder.iterdir()):
         if path.name in TOKENIZER_FILES and is_there(path):
             write_whole(folder / path.name, read_bytes(path))
+    # Where its own files name no class, transformers takes that of the model beside them.
+    beside = tokenizer.folder / CONFIG
+    kind = read_json(beside).get("model_type") if is_there(beside) else None
+    if isinstance(kind, str):
+        write_json(folder / CONFIG, {"model_type": kind})
 
 
 def _tuples(fields: Any) -> Any:

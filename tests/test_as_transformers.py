@@ -11,7 +11,7 @@ from parity import checkpoints
 from PIL import Image
 
 import jaxclip
-from jaxclip import convert
+from jaxclip import convert, own_library
 from jaxclip.config import PreprocessConfig
 from jaxclip.convert.images import huggingface_preprocess
 from jaxclip.ops import resize_positions
@@ -68,7 +68,7 @@ def test_pixels_of_every_mode(kind, size):
 
 
 @pytest.mark.parametrize("kind", ["CLIP", "ViT", "Siglip"])
-@pytest.mark.parametrize("crops", ["unsaid", None, True, False])
+@pytest.mark.parametrize("crops", ["unsaid", True, False])
 def test_what_a_processors_file_leaves_out_is_transformers_own_default(kind, crops):
     pytest.importorskip("transformers")
     named = f"transformers.models.{kind.lower()}.image_processing_pil_{kind.lower()}"
@@ -84,7 +84,7 @@ def test_what_a_processors_file_leaves_out_is_transformers_own_default(kind, cro
         fields["do_center_crop"] = crops
     image = modes()["RGB"]
     processor = getattr(module, f"{kind}ImageProcessorPil")
-    given = {key: value for key, value in fields.items() if key != "image_processor_type" and value is not None}
+    given = {key: value for key, value in fields.items() if key != "image_processor_type"}
     found = preprocess([image], huggingface_preprocess(fields, (32, 32)))
     np.testing.assert_allclose(found, theirs(processor(**given), image), rtol=0, atol=1e-6)
 
@@ -178,6 +178,58 @@ def test_what_their_processor_does_and_this_one_does_not_is_refused(tmp_path, ch
         convert.read(tmp_path / "hf")
 
 
+BOX = {"height": 32, "width": 32}
+SILENT = {
+    "as it is": {}, "size a number": {"size": 32, "crop_size": 32}, "height and width": {"size": BOX},
+    "a list": {"size": [32, 32], "do_center_crop": False}, "square": {"size": 32, "default_to_square": True},
+    "no longest": {"size": {"shortest_edge": 32, "longest_edge": None}}, "nearest": {"resample": 0},
+    "bilinear": {"resample": 2}, "lanczos": {"resample": 1}, "box": {"resample": 4}, "hamming": {"resample": 5},
+    "resize null": {"do_resize": None}, "crop null": {"do_center_crop": None}, "rescale null": {"do_rescale": None},
+    "normalize null": {"do_normalize": None}, "crop size null": {"size": BOX, "crop_size": None},
+    "crop size absent": {"size": BOX, "crop_size": ...}, "crop absent": {"do_center_crop": ...},
+    "resize off": {"do_resize": False}, "rounded scale": {"rescale_factor": 0.003922},
+    "scale": {"rescale_factor": 0.00392156863}, "RGB off": {"do_convert_rgb": False},
+    "RGB null": {"do_convert_rgb": None}, "mean of two": {"image_mean": [0.1, 0.2]},
+    "mean a number": {"image_mean": 0.5}, "larger": {"size": {"shortest_edge": 36}},
+    "smaller": {"size": {"shortest_edge": 28}},
+    "an older file": {"image_processor_type": ..., "feature_extractor_type": "ViTFeatureExtractor", "size": 32},
+    **{kind: {"image_processor_type": f"{kind}ImageProcessor", "size": BOX, "do_center_crop": ..., "crop_size": ...,
+              "do_convert_rgb": ...} for kind in ("CLIP", "Bit", "ViT", "Siglip", "ConvNext", "DeiT", "Blip")},
+}  # fmt: skip
+"""What a preprocessor_config.json may say beside `make_hf`'s; ... takes the key away."""
+
+
+@pytest.mark.parametrize("case", list(SILENT))
+def test_a_processors_file_is_read_as_theirs_or_refused(case, tmp_path):
+    """Whatever is taken gives their pixels of every picture that they take."""
+    pytest.importorskip("transformers")
+    fields = {
+        "do_resize": True, "size": {"shortest_edge": 32}, "resample": 3, "do_center_crop": True,
+        "crop_size": {"height": 32, "width": 32}, "do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True,
+        "image_mean": [0.1, 0.2, 0.3], "image_std": [0.4, 0.5, 0.6], "do_convert_rgb": True,
+        "image_processor_type": "CLIPImageProcessor",
+    }  # fmt: skip
+    fields = {key: value for key, value in {**fields, **SILENT[case]}.items() if value is not ...}
+    try:
+        ours = huggingface_preprocess(fields, (32, 32))
+    except convert.CheckpointError:
+        assert case not in ("as it is", "scale", "RGB off", "an older file", "ViT")
+        return
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(fields))
+    with checkpoints.without_torchvision():
+        processor = own_library._processor(tmp_path)
+    compared = 0
+    for image in modes().values():
+        try:
+            wanted = theirs(processor, image)
+        except ValueError:  # without conversion they take RGB alone
+            assert image.mode != "RGB"
+            continue
+        np.testing.assert_allclose(preprocess([image], ours), wanted, rtol=0, atol=1e-5)
+        compared += 1
+    assert compared
+
+
 def test_what_an_export_to_open_clip_cannot_say_is_said(open_clip, tmp_path):
     checkpoints.make_hf(tmp_path / "hf")
     config, params, _, _ = convert.read(tmp_path / "hf")
@@ -224,3 +276,26 @@ def test_weights_of_open_clip_described_by_transformers_go_open_clips_way(open_c
     assert config.preprocess.library == "open_clip" == provenance["options"]["library"]["value"]
     assert config == convert.describe(folder).config
     assert config.preprocess.mean == (0.1, 0.2, 0.3)
+
+
+@pytest.mark.parametrize("kept", ["tokenizer.json", "vocab.json merges.txt", "vocab.json merges.txt classless"])
+def test_a_tokenizer_whose_class_only_the_model_says_is_the_same_when_converted(open_clip, kept, tmp_path):
+    """Its files go into a folder of their own, where no model lies beside them."""
+    transformers = pytest.importorskip("transformers")
+    folder = tmp_path / "hf"
+    checkpoints.make_hf(folder)
+    names = ["!", "<|startoftext|>", *"adog", *(f"{letter}</w>" for letter in "adog"), "do", "dog</w>"]
+    names += [*(f"x{i}" for i in range(59 - len(names))), "<|endoftext|>"]
+    vocab, merges = {name: i for i, name in enumerate(names)}, [("d", "o"), ("do", "g</w>")]
+    if kept == "tokenizer.json":
+        transformers.CLIPTokenizer(vocab=vocab, merges=merges).backend_tokenizer.save(str(folder / "tokenizer.json"))
+    else:
+        (folder / "vocab.json").write_text(json.dumps(vocab))
+        (folder / "merges.txt").write_text("#version: 0.2\nd o\ndo g</w>\n")
+    if kept.endswith("classless"):
+        (folder / "tokenizer_config.json").write_text('{"model_max_length": 77}')
+    texts = ["a dog", "good dog", ""]
+    before = jaxclip.load(folder).tokenize(texts)
+    assert before[0, :4].tolist() == [1, 6, 11, 59]
+    made = convert.convert(folder, tmp_path / "model")
+    np.testing.assert_array_equal(jaxclip.load(made).tokenize(texts), before)
