@@ -105,12 +105,22 @@ def test_hugging_face_folder_without_preprocessing_says_what_to_pass(open_clip, 
     assert convert.read(tmp_path, preprocess="openai-bicubic-shortest")[0].preprocess.resize_mode == "shortest"
 
 
-@pytest.mark.parametrize(("eos", "pool"), [(2, ("argmax", None)), (49407, ("eos", 49407)), (None, ("eos", 49407))])
+@pytest.mark.parametrize(
+    ("eos", "pool"), [(2, ("argmax", None)), (49407, ("eos", 49407)), (None, ("eos", 49407)), (59, ("eos", 59))]
+)
 def test_hugging_face_pools_text_as_transformers_does(eos, pool):
     fields = {"model_type": "clip", "text_config": {"eos_token_id": eos, "hidden_act": "gelu"}, "vision_config": {}}
     towers = huggingface_towers(fields)
     assert (towers.text.pool, towers.text.eos_id) == pool
     assert (towers.text.activation, towers.vision.activation) == ("gelu", "quick_gelu")
+
+
+def test_hugging_face_says_its_epsilon_tower_by_tower():
+    fields = {"model_type": "clip", "text_config": {"layer_norm_eps": 1e-3}, "vision_config": {"layer_norm_eps": 1e-6}}
+    towers = huggingface_towers(fields)
+    assert (towers.text.eps, towers.vision.eps) == (1e-3, 1e-6)
+    silent = huggingface_towers({"model_type": "clip"})
+    assert (silent.text.eps, silent.vision.eps) == (1e-5, 1e-5)
 
 
 @pytest.mark.parametrize(

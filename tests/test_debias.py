@@ -7,7 +7,7 @@ import pytest
 import small_pass
 
 from jaxclip import debias
-from jaxclip.debias import GroupCounts, count_groups, group_means, random_heads
+from jaxclip.debias import GroupCounts, count_groups, group_means, random_draws, random_heads
 from jaxclip.moments import Moments
 from jaxclip.properties import property_shares
 from jaxclip.report.rankings import _random
@@ -104,6 +104,16 @@ def test_group_means_are_the_plain_mean_whatever_the_block(block, monkeypatch, t
     held["heads"] = np.einsum("blhu,lhue->blhe", held["heads"], np.float64(run.matrices))
     for name, values in held.items():
         assert np.abs(np.asarray(getattr(means, name)) - values.mean(0)).max() < 1e-6 * np.abs(values).max(), name
+
+
+def test_draws_of_a_run_are_by_its_seed_and_from_its_last_layers(tmp_path_factory):
+    run = small_pass.run(tmp_path_factory.getbasetemp())
+    draws = {seed: random_draws(run, 2, late=2, n_sets=8, seed=seed) for seed in (0, 3)}
+    for seed, drawn in draws.items():
+        masks = random_heads(8, 2, [1, 2], 3, 4, seed).heads
+        assert drawn == [[(layer, head) for layer, head in np.argwhere(mask).tolist()] for mask in masks]
+    assert draws[0] != draws[3]
+    assert {layer for drawn in draws[3] for layer, _ in drawn} == {1, 2}
 
 
 def test_random_heads_say_their_mean_and_how_far_they_lie_apart():

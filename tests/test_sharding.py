@@ -230,3 +230,6 @@ def test_what_cannot_be_split_is_refused():
         sharding.check({"data": 8, "model": 1}, config, 12)
     with pytest.raises(ValueError, match="4 heads and 100 neurons"):
         sharding.check({"data": 1, "model": 3}, config, 12)
+    sharding.check({"data": 3, "model": 4}, config, 12)
+    with pytest.raises(ValueError, match="4 heads and 102 neurons"):
+        sharding.check({"data": 1, "model": 4}, VisionConfig(**towers.VISION | {"mlp_dim": 102}), 12)
