@@ -5,7 +5,8 @@ What differs can be accepted; the state that is saved next then says so, for the
 
 import io
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from jaxclip.checksums import changed
 from jaxclip.data.order import Order
-from jaxclip.data.stamps import Listing
+from jaxclip.data.stamps import ALL_BUT_CONTENTS, Listing
 from jaxclip.plain_files import open_plain, read_bytes
 from jaxclip.strict_json import parse_json
 
@@ -21,6 +22,9 @@ Accepted = Literal["code", "machine", "files"]
 """What a pass may go on with although it differs: jaxclip's code, the processor or driver, inodes of files."""
 
 STAMPS = "stamps.npy"
+
+MOST_NAMED = 100
+"""Files whose names a record of changes holds."""
 
 REMEDIES = {
     "code": "install the jaxclip that it began with",
@@ -62,15 +66,24 @@ def check_program(
     return changes
 
 
-def check_files(folder: Path, info: Mapping[str, Any], listing: Listing, accept: Collection[str] = ()) -> None:
+def check_files(
+    folder: Path, info: Mapping[str, Any], listing: Listing, accept: Collection[str] = ()
+) -> list[dict[str, Any]]:
     """Compare the data's files with what they were when a pass began.
+
+    Returns:
+      What was accepted, as the state is to record it.
 
     Raises:
       ValueError: one was replaced, by name; or the list of what they were is damaged.
     """
     n_done, _ = _progress(folder / "state.npz")
-    if n_done >= Order.of_info(dict(info)).n_steps or "files" in accept:
-        return
+    if n_done >= Order.of_info(dict(info)).n_steps:
+        return []
+    if "files" in accept:
+        others = changed_files(folder, info, replace(listing, columns=slice(ALL_BUT_CONTENTS)))
+        named = _named([listing.stored.path(number) for number in others])
+        return [{"n_batches": n_done, "files": named}] if others else []
     if found := changed_files(folder, info, listing):
         path = listing.stored.path(found[0])
         raise ValueError(
@@ -78,6 +91,7 @@ def check_files(folder: Path, info: Mapping[str, Any], listing: Listing, accept:
             f"the first is {path}. Put them back or begin a new run; if they are copies of the same, pass "
             f"accept=('files',)."
         )
+    return []
 
 
 def changed_files(folder: Path, info: Mapping[str, Any], listing: Listing) -> list[int]:
@@ -89,6 +103,15 @@ def changed_files(folder: Path, info: Mapping[str, Any], listing: Listing) -> li
     if next(changed(folder, {STAMPS: info["data"].get("stamps", "")}), None):
         raise ValueError(f"{folder / STAMPS} is damaged or missing; delete {folder} and run it again.")
     return listing.changed(np.load(io.BytesIO(read_bytes(folder / STAMPS))))
+
+
+def changed_after(n_batches: int, files: Sequence[Path]) -> dict[str, Any]:
+    """Files that changed after a pass had read them, as the state is to record it."""
+    return {"n_batches": n_batches, "files_after_reading": _named(files)}
+
+
+def _named(files: Sequence[Path]) -> dict[str, Any]:
+    return {"n": len(files), "first": [str(path) for path in files[:MOST_NAMED]]}
 
 
 def as_file(listing: Listing) -> bytes:

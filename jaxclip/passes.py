@@ -16,34 +16,34 @@ import json
 import warnings
 from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from time import monotonic
-from typing import Any, get_args
+from typing import Any
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
 
 from jaxclip import hosts, sharding
-from jaxclip.bank import BankDtype, label_path
-from jaxclip.bank_writer import BankWriter, create_bank, steps_held
+from jaxclip.bank import label_path
+from jaxclip.bank_writer import BankWriter, create_bank
 from jaxclip.clip import Clip
 from jaxclip.collected import to_arrays
-from jaxclip.config import VisionConfig
 from jaxclip.data.loader import Batch, batches
 from jaxclip.data.order import Order
 from jaxclip.data.room import DECODING
-from jaxclip.data.source import Source, kinds_there
+from jaxclip.data.source import Source
 from jaxclip.data.stamps import Listing
 from jaxclip.drafts import disk_explained
-from jaxclip.goes_on import STAMPS, Accepted
+from jaxclip.goes_on import STAMPS, Accepted, changed_after
 from jaxclip.heads import HeadState
 from jaxclip.image_lines import ImageLines
 from jaxclip.moment_places import place_moments
 from jaxclip.nonfinite import explain_nonfinite
 from jaxclip.own_terms import on_own_terms
-from jaxclip.pass_step import Units, step
+from jaxclip.pass_options import PassOptions as PassOptions
+from jaxclip.pass_step import step
 from jaxclip.program import PARTS
 from jaxclip.run_folder import (
     BANK,
@@ -58,70 +58,10 @@ from jaxclip.run_folder import (
     read_info,
     settle,
 )
-from jaxclip.run_size import MEMORY, Size, check_size, run_size
+from jaxclip.run_size import MEMORY, check_size
 from jaxclip.runs import Run, State, by_key, open_run, read_state
 from jaxclip.shown import counted
 from jaxclip.whole_files import replaced
-
-
-@dataclass(frozen=True, kw_only=True)
-class PassOptions:
-    """What a pass does. All of it is recorded, and none of it may change when a pass goes on.
-
-    Attributes:
-      batch: images of one step; it decides how sums are rounded.
-      moments: collect moments of every component.
-      by: kinds of label for whose values moments are collected separately as well.
-      bank: store what each image leaves behind.
-      bank_dtype: of the stored numbers.
-      units: "normalized" divides an image's components by the norm of its embedding, as the paper's code does.
-      apply_exif: turn photographs as their EXIF tag says; CLIP's libraries do not.
-      parts: of every batch, that hosts can share out; by default the largest number that divides both the batch and 16.
-    """
-
-    batch: int = 32
-    moments: bool = True
-    by: tuple[str, ...] = ()
-    bank: bool = False
-    bank_dtype: BankDtype = "float32"
-    units: Units = "normalized"
-    apply_exif: bool = False
-    parts: int | None = None
-
-    def __post_init__(self) -> None:
-        if self.batch < 1:
-            raise ValueError(f"batch must be at least 1; got {self.batch}.")
-        if not (self.moments or self.bank):
-            raise ValueError("a pass without moments and without a bank leaves nothing behind; ask for one of them.")
-        if self.by and not self.moments:
-            raise ValueError(f"by={self.by} asks for moments; pass moments=True.")
-        for name, choices in (("bank_dtype", BankDtype), ("units", Units)):
-            if getattr(self, name) not in get_args(choices):
-                raise ValueError(f"{name} must be one of {', '.join(get_args(choices))}; got {getattr(self, name)!r}.")
-
-    def order(self, config: VisionConfig, n: int) -> Order:
-        """Which of n images are read when."""
-        return Order.of(n, self.batch, self.parts, steps_held(config, self.batch))
-
-    def check(self, source: Source) -> None:
-        """Refuse kinds of label that a source does not have."""
-        if missing := [kind for kind in self.by if not source.label_names.get(kind)]:
-            there = kinds_there(source.label_names)
-            raise ValueError(f"the data has no labels of kind {', '.join(missing)}; it has {there}.")
-
-    def size(self, config: VisionConfig, source: Source, mesh: Mesh | None) -> Size:
-        """What a pass over a source will keep."""
-        return run_size(
-            config, len(source), source.label_names, moments=self.moments, by=self.by, bank=self.bank,
-            bank_dtype=self.bank_dtype, mesh=mesh,
-        )  # fmt: skip
-
-    def check_shared(self, config: VisionConfig, n: int, mesh: Mesh | None) -> tuple[Order, range]:
-        """The order of n images and this host's share of it; refuses what devices and hosts cannot share out."""
-        order = self.order(config, n)
-        if mesh is not None:
-            sharding.check(mesh.shape, config, self.batch)
-        return order, order.share(jax.process_index(), jax.process_count())
 
 
 class Stopped(Exception):
@@ -218,22 +158,21 @@ def run_pass(
                 raise Stopped(f"stopped after {order.n_seen(loop.n_done)} of {counted(len(source), 'image')}")
         loop.save()
         hosts.once(loop.finish)
-        if hosts.is_first() and loop.n_new:
-            _warn_changed(listing)
+        if loop.changed:
+            _warn_changed(loop.changed)
     return open_run(out)
 
 
-def _warn_changed(listing: Listing) -> None:
+def _warn_changed(found: list[Path]) -> None:
     """Tell of files that changed after they were read: the run is right, and whoever looks at them sees something else.
 
     Those that changed before never get this far.
     """
-    if found := listing.changed_since():
-        warnings.warn(
-            f"{len(found)} files of the data have changed since they were read, the first is {found[0]}; the run is of "
-            f"what they were.",
-            stacklevel=3,
-        )
+    warnings.warn(
+        f"{counted(len(found), 'file')} of the data changed after being read, the first is {found[0]}; the run is of "
+        f"what was read, and says so (state.changes).",
+        stacklevel=3,
+    )
 
 
 _SAVE, _STOP = 1, 2
@@ -256,13 +195,13 @@ class _Pass:
     ):
         self.clip, self.source, self.out, self.options = clip, source, out, options
         self.listing, self._changes = listing, changes
+        self.changed: list[Path] = []
         self.order, self.share, self.mesh, self.vision = order, share, mesh, clip.vision
         state = read_state(out, read_info(out))
         hosts.once(
             lambda: check_unchanged(out, {name: said for name, said in state.checksums.items() if name != IMAGES})
         )
         self.moments, self.n_done, self._saved = state.moments, state.n_batches, state.n_batches
-        self.n_new = self.order.n_steps - self.n_done
         if mesh is not None:
             self.moments = place_moments(self.moments, mesh)
             self.vision = sharding.place_vision(clip.vision, mesh)
@@ -316,6 +255,9 @@ class _Pass:
             self._lines.add(line)
         ended = self.n_done == self.order.n_steps
         listed = self._lines.put_in_order() if ended else self._lines.sync()
+        if ended and (found := self.listing.changed_since()):
+            self.changed = found
+            self._changes = [*self._changes, changed_after(self.n_done, found)]
         said = json.dumps(self._checksums | {IMAGES: listed}).encode()
         counters: dict[str, Any] = {"n_batches": np.int64(self.n_done), "n_bytes": np.int64(self._lines.n_bytes)}
         counters["changes"] = np.frombuffer(json.dumps(self._changes).encode(), np.uint8)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import platform
 import re
+from contextlib import suppress
 from functools import cache
 from importlib.metadata import version
 from importlib.util import find_spec
@@ -22,6 +23,9 @@ DECODERS = ("libjpeg_turbo", "jpg", "jpg_2000", "zlib", "zlib_ng", "libtiff", "w
 
 COUNTS_NOT = re.compile(r"--xla_(force_host_platform_device_count|dump_\w+|gpu_\w*cache\w*)\b")
 """XLA's options that leave a program's numbers alone: a number of devices may change, and rounds otherwise (docs)."""
+
+ALSO = ("LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE")
+"""Further variables of the environment that change a compiled program or its products; recorded where they are set."""
 
 ARITHMETIC = re.compile(r"s?sse\w*|avx\w*|amx\w*|fma\w*|f16c|bmi\d|adx|xop|neon|asimd\w*|sve\w*|sme\d?|fphp|bf16|i8mm")
 """Instructions, by their names in Linux, that a compiler chooses products and sums from."""
@@ -67,9 +71,18 @@ def machine() -> dict[str, Any]:
         found = _processor() | {"threads": _threads()}
     else:
         found = {"runtime": " ".join(str(device.client.platform_version).split())}
-    flags = os.environ.get("XLA_FLAGS", "").split()
-    found["xla_flags"] = " ".join(sorted(flag for flag in flags if not COUNTS_NOT.match(flag)))
+    found["xla_flags"] = " ".join(sorted(flag for flag in _xla_flags().split() if not COUNTS_NOT.match(flag)))
+    found |= {name.lower(): os.environ[name] for name in ALSO if os.environ.get(name)}
     return found | {"x64": bool(getattr(jax.config, "jax_enable_x64", False))}
+
+
+def _xla_flags() -> str:
+    """XLA's options; what does not begin with a dash is the name of a file of them."""
+    said = os.environ.get("XLA_FLAGS", "").strip()
+    if said and not said.startswith("-"):
+        with suppress(OSError):
+            return Path(said).read_text(errors="replace")
+    return said
 
 
 def _threads() -> int:

@@ -178,8 +178,8 @@ def settle(
         info = read_info(folder)
         _same(folder, _identity(info), _identity(described), listing)
         if is_there(folder / STATE):
-            check_files(folder, info, listing, accept)
-            return check_program(folder, info, described, accept)
+            others = check_files(folder, info, listing, accept)
+            return check_program(folder, info, described, accept) + others
     stamps = as_file(listing)
     described = {**described, "data": {**described["data"], "stamps": hashlib.sha256(stamps).hexdigest()}}
     with replaced(folder / STAMPS) as file:

@@ -18,10 +18,12 @@ from test_sources import PREPROCESS
 
 import jaxclip
 from jaxclip import hosts, program, run_folder
+from jaxclip.collected import Collected
 from jaxclip.data.loader import batches
 from jaxclip.data.order import Order
 from jaxclip.data.sources import open_data
 from jaxclip.data.stamps import DataChanged, Listing
+from jaxclip.pass_step import step
 from jaxclip.passes import PassOptions, run_pass
 
 TWO = replace(EVERYTHING, bank=False, by=())
@@ -96,6 +98,8 @@ def test_the_record_says_what_decides_the_numbers(clip, pictures, tmp_path):
         ("machine", {"threads": 1000}, r"machine\.threads was .* and is 1000"),
         ("machine", {"xla_flags": "--xla_cpu_enable_fast_math=true"}, r"machine\.xla_flags was \"\" and is "),
         ("machine", {"instructions": "avx2 fma neon"}, r"machine\.instructions was "),
+        ("machine", {"x64": True}, r"machine\.x64 was false and is true"),
+        ("machine", {"nvidia_tf32_override": "0"}, r"machine\.nvidia_tf32_override was null and is "),
     ],
 )
 def test_other_code_and_another_machine_are_refused_or_accepted(
@@ -158,11 +162,45 @@ def test_processors_are_told_apart_by_what_is_compiled_for():
     assert program.processor_of(arm)["instructions"] == "asimd sve2"
 
 
-def test_options_of_xla_count_but_for_the_number_of_devices(monkeypatch):
+def test_options_of_xla_count_but_for_the_number_of_devices(monkeypatch, tmp_path):
     monkeypatch.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8 --xla_dump_to=dumped")
     assert program.machine()["xla_flags"] == ""
     monkeypatch.setenv("XLA_FLAGS", "--xla_cpu_max_isa=AVX --xla_force_host_platform_device_count=8")
     assert program.machine()["xla_flags"] == "--xla_cpu_max_isa=AVX"
+    (tmp_path / "flags").write_text("--xla_cpu_enable_fast_math=true\n--xla_dump_to=dumped\n")
+    monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "flags"))  # XLA reads them from there
+    assert program.machine()["xla_flags"] == "--xla_cpu_enable_fast_math=true"
+    monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "none"))
+    assert program.machine()["xla_flags"] == str(tmp_path / "none")
+
+
+@pytest.mark.parametrize("name", ["LIBTPU_INIT_ARGS", "NVIDIA_TF32_OVERRIDE"])
+def test_what_else_changes_products_is_recorded_where_it_is_set(monkeypatch, name):
+    monkeypatch.delenv(name, raising=False)
+    before = program.machine()
+    monkeypatch.setenv(name, "1")
+    assert program.machine() == before | {name.lower(): "1"}
+
+
+@pytest.mark.parametrize("setting", ["bfloat16", "tensorfloat32", "highest"])
+def test_a_sessions_default_precision_changes_no_program(unchecked, clip, setting):
+    moments = {"all": Collected.zero(clip.config.vision)}
+    images, weights = np.zeros((2, *clip.config.vision.image_size, 3), np.float32), np.ones(2, np.float32)
+    plain = step.lower(moments, clip.vision, images, weights, {}, "normalized", None).as_text()
+    with jax.default_matmul_precision(setting):
+        other = step.lower(moments, clip.vision, images, weights, {}, "normalized", None).as_text()
+    assert "dot_general" in plain
+    assert other == plain
+
+
+@pytest.mark.parametrize("name", ["jax", "jaxlib", "pillow", "numpy"])
+def test_other_versions_are_another_run(clip, pictures, tmp_path, monkeypatch, name):
+    source, held = open_data(pictures), program.program()
+    out = begun(clip, source, tmp_path / "run")
+    other = held | {"versions": held["versions"] | {name: "0.0.1"}}
+    monkeypatch.setattr("jaxclip.run_folder.program", lambda: other)
+    with pytest.raises(ValueError, match=rf"cannot go on: versions\.{name} was .* and is \"0\.0\.1\""):
+        run_pass(clip, source, out, TWO, accept=("code", "machine", "files"))
 
 
 def test_hosts_that_differ_are_told_in_what(monkeypatch):
@@ -207,6 +245,8 @@ def test_data_that_moved_go_on_when_they_are_said_to_be_the_same(clip, data, tmp
             run_pass(clip, open_data(copy), out, TWO)
     run = run_pass(clip, open_data(copy), out, TWO, **options)
     assert run.names == whole.names
+    said = {"n": 20, "first": [str(path) for path in files(copy) if path.exists()]}
+    assert run.state.changes == ([{"n_batches": 1, "files": said}] if how == "accept" else [])
     for ours, theirs in zip(jax.tree.leaves(run.moments), jax.tree.leaves(whole.moments), strict=True):
         np.testing.assert_array_equal(ours, theirs)
 
@@ -243,9 +283,11 @@ def test_a_file_that_changes_while_the_pass_runs(clip, data, tmp_path, how):
 
     other = open_data(data)
     with pytest.warns(
-        UserWarning, match=rf"1 files of the data have changed since they were read, .*{early.name}; the"
+        UserWarning, match=rf"1 file of the data changed after being read, .*{early.name}; the run is of"
     ):
-        run_pass(clip, other, tmp_path / "other", TWO, progress=afterwards)
+        run = run_pass(clip, other, tmp_path / "other", TWO, progress=afterwards)
+    assert run.state.changes == [{"n_batches": 6, "files_after_reading": {"n": 1, "first": [str(early)]}}]
+    assert jaxclip.open_run(run.folder).state.changes == run.state.changes
 
 
 def test_a_file_that_comes_while_the_pass_runs(clip, data, tmp_path):
