@@ -1,7 +1,7 @@
 """OpenCLIP's own description of a model -> the towers' configs. What cannot be honoured is refused by name."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from jaxclip.config import Activation, ClipConfig, PreprocessConfig, TextConfig, VisionConfig
@@ -244,3 +244,21 @@ def pair(size: Any) -> tuple[int, int]:
     if isinstance(size, list | tuple) and len(size) == 2 and all(type(n) is int for n in size):
         return size[0], size[1]
     raise CheckpointError(f"a size must be one integer or [height, width]; got {size!r}.")
+
+
+def differences(one: Towers, other: Towers) -> Iterator[tuple[str, Any, Any]]:
+    """Where two architectures differ, tower by tower, and both values; a tower that one of them lacks is left out."""
+    for tower in ("vision", "text"):
+        first, second = (_by_pool(getattr(towers, tower)) for towers in (one, other))
+        for field in fields(first) if first and second else ():
+            ours, theirs = getattr(first, field.name), getattr(second, field.name)
+            if ours != theirs:
+                yield f"{tower} {field.name}", ours, theirs
+
+
+def _by_pool(tower: Any) -> Any:
+    """A text tower by what it computes alone: an end of text that is the highest id of all is what `argmax` finds, and
+    by another pool nobody looks for it."""
+    if not isinstance(tower, TextConfig) or (tower.pool == "eos" and tower.eos_id != tower.vocab_size - 1):
+        return tower
+    return replace(tower, pool="argmax" if tower.pool == "eos" else tower.pool, eos_id=None)

@@ -1,14 +1,14 @@
 """What a checkpoint is, settled from its tag, its own files or the caller's words, and never guessed."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
 from jaxclip.config import Activation, ClipConfig, Library, PreprocessConfig, VisionConfig
 from jaxclip.plain_files import is_there
 
-from .configs import Towers, openclip_towers, pair
+from .configs import Towers, differences, openclip_towers, pair
 from .descriptions import description_choice, towers_of
 from .homes import HF_CONFIG, OPENCLIP_CONFIG, read_json
 from .images import huggingface_preprocess, openclip_preprocess
@@ -220,10 +220,8 @@ def _check_agree(said: Towers, who: str, own: Towers, own_why: str, *, compare_a
         )
     if not compare_all:
         return
-    for field in fields(said.vision):
-        ours, theirs = getattr(said.vision, field.name), getattr(own.vision, field.name)
-        if ours != theirs:
-            raise CheckpointError(f"{who} has vision {field.name} {ours}, but {own_why} says {theirs}.")
+    for where, ours, theirs in differences(said, own):
+        raise CheckpointError(f"{who} has {where} {ours}, but {own_why} says {theirs}.")
 
 
 def _check_activation(towers: Towers, why: str, wishes: Wishes) -> None:

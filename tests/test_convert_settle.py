@@ -105,6 +105,35 @@ def test_a_name_that_differs_from_a_folder_in_any_field(change, field, said):
         settle.settle(source, Wishes(**said))
 
 
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"context_length": 40}, "context"),
+        ({"layers": 11}, "n_layers"),
+        ({"heads": 4}, "n_heads"),
+        ({"no_causal_mask": True}, "causal"),
+        ({"pool_type": "last"}, "pool"),
+        ({"pool_type": "eos", "eos_id": 2}, "pool"),
+        ({"pad_id": 1}, "pad_id"),
+        ({"act_kwargs": {"approximate": "tanh"}}, "activation"),
+        ({"norm_kwargs": {"eps": 1e-3}}, "eps"),
+    ],
+)
+@pytest.mark.parametrize("said", [{"like": "ViT-B-16/laion2b_s34b_b88k"}, {"model": "ViT-B-16"}], ids=str)
+def test_a_name_that_differs_from_a_folders_text_tower_in_any_field(change, field, said):
+    cfg = registry.model_cfg("ViT-B-16")
+    source = bare(openclip=own({**cfg, "text_cfg": {**cfg["text_cfg"], **change}}))
+    with pytest.raises(CheckpointError, match=rf"has text {field} .*, but its open_clip_config\.json says"):
+        settle.settle(source, Wishes(**said))
+
+
+def test_the_highest_id_is_found_by_either_pool():
+    cfg = registry.model_cfg("ViT-B-16")
+    text = {**cfg["text_cfg"], "pool_type": "eos", "eos_id": cfg["text_cfg"]["vocab_size"] - 1}
+    source = bare(openclip=own({**cfg, "text_cfg": text}))
+    assert settle.settle(source, Wishes(like="ViT-B-16/laion2b_s34b_b88k")).config.text.pool == "argmax"
+
+
 REFUSED = {
     "vision_attentional_pool": True, "vision_qk_norm": True, "vision_scaled_cosine_attn": True,
     "vision_scale_heads": True, "vision_scale_attn_inner": True, "vision_scale_attn": True, "vision_scale_fc": True,
