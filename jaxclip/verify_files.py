@@ -89,7 +89,8 @@ def drawn_pictures(folder: Path, size: tuple[int, int]) -> list[Path]:
     exif[ExifTags.Base.Orientation] = 6
     paths = [folder / name for name in made]
     for path, image in zip(paths, made.values(), strict=True):
-        image.save(path, **({"exif": exif} if path.name == "turned.jpg" else {}))
+        more: dict[str, Any] = {"exif": exif} if path.name == "turned.jpg" else {}
+        image.save(path, **more)
     return paths
 
 

@@ -19,7 +19,7 @@ from jaxclip.commands.common import (
     say,
     write_json,
 )
-from jaxclip.config import DType
+from jaxclip.config import DType, Library
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,8 @@ class Verify:
 
             source = resolve(self.source)
             library = model_config(source, texts=False).preprocess.library
-            missing = {name: own_library.lacking(name) for name in dict.fromkeys((library, "open_clip"))}
+            asked: tuple[Library, ...] = ("open_clip",) if library == "open_clip" else (library, "open_clip")
+            missing = {name: own_library.lacking(name) for name in asked}
             for sentence in filter(None, missing.values()):
                 say(sentence)
             at("loading the model")
