@@ -114,7 +114,7 @@ class Verify:
             source = resolve(self.source)
             library = model_config(source, texts=False).preprocess.library
             asked: tuple[Library, ...] = ("open_clip",) if library == "open_clip" else (library, "open_clip")
-            missing = {name: own_library.lacking(name) for name in asked}
+            missing: dict[Library, str | None] = {name: own_library.lacking(name) for name in asked}
             for sentence in filter(None, missing.values()):
                 say(sentence)
             at("loading the model")
