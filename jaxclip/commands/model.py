@@ -114,7 +114,7 @@ class Verify:
             source = resolve(self.source)
             library = model_config(source, texts=False).preprocess.library
             asked: tuple[Library, ...] = ("open_clip",) if library == "open_clip" else (library, "open_clip")
-            missing: dict[Library, str | None] = {name: own_library.lacking(name) for name in asked}
+            missing = {name: own_library.lacking(name) for name in asked}
             for sentence in filter(None, missing.values()):
                 say(sentence)
             at("loading the model")
@@ -123,7 +123,7 @@ class Verify:
             at("the sum, in every detail and convention")
             checks = list(verify.verify(clip, images))
             at("the checkpoint's own library")
-            there = [name for name, sentence in missing.items() if sentence is None]
+            there: list[Library] = [name for name in asked if missing[name] is None]
             compared, notes = against_libraries(clip, source, images, self.images, there)
             checks += compared
         for note in notes:
