@@ -23,6 +23,11 @@ ONE_DEVICE, EACH_OF_SEVERAL = 2.0, 3.4
 """Times its moments that a step holds: they are merged into a copy, and of several devices each into a part of its own
 and a sum (measured; `tests/test_run_size.py`)."""
 
+WAY_OUT = (
+    "Labels that are whole numbers have a value for each from 0 to the largest; written as words, c99999 for 99999, "
+    "only those that occur have one."
+)
+
 
 class Size(NamedTuple):
     """Bytes of a run.
@@ -102,8 +107,7 @@ def check_size(size: Size, out: Path, memory: float = MEMORY, disk: float | None
         raise ValueError(
             f"moments of {kinds} take {giga(needed)} while a step runs ({giga(size.each)} a value), more than the "
             f"{memory:g} GiB that they may. Leave out by for kinds with so many values, or pass "
-            f"memory={needed / 2**30 + 0.05:.1f} (GiB) where there is room. Labels that are whole numbers count from 0 "
-            f"to the largest; as words, only those that occur count."
+            f"memory={needed / 2**30 + 0.05:.1f} (GiB) where there is room. {WAY_OUT}"
         )
     needed = size.state + size.bank
     there = sum(path.lstat().st_size for path in out.rglob("*")) if out.is_dir() else 0

@@ -33,15 +33,17 @@ def lists(folder, labels):
     return open_data(folder / "list.csv")
 
 
-@pytest.mark.parametrize("values", [30, 60])
+@pytest.mark.parametrize("values", [100, 1000])
 def test_a_step_takes_what_was_said(unchecked, tmp_path, values):
     clip = small_pass.clip()
     options = PassOptions(batch=4, by=("label",))
     source = lists(tmp_path, range(values))
     said = options.size(clip.config.vision, source, None)
-    moments = {"all": Collected.zero(clip.config.vision), "by/label": Collected.zero(clip.config.vision, values)}
-    held = sum(leaf.nbytes for leaf in jax.tree.leaves(moments))
-    images, weights = np.zeros((4, *clip.config.vision.image_size, 3), np.float32), np.ones(4, np.float32)
+    config = clip.config.vision
+    # Shapes alone: a thousand values are gigabytes.
+    moments = jax.eval_shape(lambda: {"all": Collected.zero(config), "by/label": Collected.zero(config, values)})
+    held = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(moments))
+    images, weights = np.zeros((4, *config.image_size, 3), np.float32), np.ones(4, np.float32)
     labels = {"by/label": np.zeros(4, np.int32)}
     lowered = step.lower(moments, clip.vision, images, weights, labels, "normalized", None)
     found = lowered.compile().memory_analysis()
@@ -50,6 +52,15 @@ def test_a_step_takes_what_was_said(unchecked, tmp_path, values):
     taken = found.argument_size_in_bytes + found.temp_size_in_bytes + found.output_size_in_bytes
     taken -= found.alias_size_in_bytes
     assert said.device <= taken <= 1.2 * said.device + 2**21
+
+
+def test_a_lone_large_number_as_a_word_is_one_value(tmp_path):
+    number, word = (lists(tmp_path / name, [name]) for name in ("99999", "c99999"))
+    config, options = small_pass.clip().config.vision, PassOptions(by=("label",))
+    assert options.size(config, word, None).values == {"label": 1}
+    with pytest.raises(ValueError, match=r"written as words, c99999 for 99999, only those that occur have one"):
+        check_size(options.size(config, number, None), tmp_path / "run")
+    check_size(options.size(config, word, None), tmp_path / "run")
 
 
 def test_the_folder_takes_what_was_said(tmp_path):
