@@ -5,7 +5,7 @@ from pathlib import Path
 
 from jaxclip import checkpoint
 from jaxclip.config import ClipConfig
-from jaxclip.plain_files import is_there
+from jaxclip.plain_files import expanded, is_there
 from jaxclip.tokenizer_files import TokenizerSource
 
 from .descriptions import choose, described_in
@@ -61,7 +61,7 @@ def describe(
 def _opened(source: str | Path, offline: bool) -> Source:
     """As `open_source`, but without tensors where a name or files beside the weights say what they are."""
     text = str(source)
-    path = Path(text.removeprefix("local-dir:")).expanduser()
+    path = expanded(text.removeprefix("local-dir:"))
     if path.is_dir():
         home: Files = Folder(path)
     elif is_there(path) or text == "scenes" or not isinstance(source, str) or text.startswith("local-dir:"):

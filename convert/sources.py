@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip.drafts import where_left
-from jaxclip.plain_files import is_there, open_plain
+from jaxclip.plain_files import expanded, is_there, open_plain
 
 from .descriptions import check_network, check_no_wrapper, choose, described_in, towers_of
 from .headers import open_safetensors
@@ -74,7 +74,7 @@ def open_source(
       CheckpointError: something is there and cannot be read.
     """
     text = str(source)
-    path = Path(text.removeprefix("local-dir:")).expanduser()
+    path = expanded(text.removeprefix("local-dir:"))
     if path.is_dir():
         return from_home(Folder(path), text, key, before)
     if is_there(path):

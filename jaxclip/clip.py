@@ -17,6 +17,7 @@ from jaxclip.axes import AnyArray
 from jaxclip.config import ClipConfig, Compute
 from jaxclip.own_terms import on_own_terms
 from jaxclip.params import flatten
+from jaxclip.plain_files import expanded
 from jaxclip.shown import counted
 from jaxclip.text import TextTransformer
 from jaxclip.tokenizer import Tokenizer
@@ -155,7 +156,7 @@ def _placed(source: str | Path) -> str:
     """What finds the model again from another folder: a place as a whole path, a name as it is."""
     from jaxclip.data.scenes import CHECKPOINT
 
-    path = Path(source).expanduser()
+    path = expanded(source)
     if path == CHECKPOINT:
         return "scenes"
     return str(path.absolute()) if path.exists() else str(source)

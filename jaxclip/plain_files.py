@@ -103,6 +103,14 @@ def check_inside(path: Path) -> None:
         )
 
 
+def expanded(name: str | Path) -> Path:
+    """A path with ~ for somebody's home, as a shell has it: the home of nobody that is known here is only a name."""
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
 def kind_of(status: os.stat_result) -> str:
     """What something is, in a sentence."""
     return next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "a file")

@@ -3,6 +3,7 @@
 import json
 import shlex
 import shutil
+from functools import cache
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
 
@@ -46,6 +47,7 @@ def asked(tmp_path, monkeypatch):
     monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setenv("HF_TOKEN", "hf_of_the_user")
     yield paths
     server.shutdown()
     server.server_close()
@@ -65,6 +67,18 @@ def run(tmp_path_factory):
     return report_run.run(tmp_path_factory.getbasetemp()).folder
 
 
+@pytest.fixture(scope="module")
+def made_up(tmp_path_factory):
+    """The run as somebody made it up, by the name that it gives its model."""
+    folder, whole = tmp_path_factory.mktemp("made_up"), report_run.run(tmp_path_factory.getbasetemp()).folder
+
+    @cache
+    def named(name):
+        return with_info(whole, folder / f"run{len(list(folder.iterdir()))}", "model", source=name)
+
+    return named
+
+
 COMMANDS = [
     "textspan {run}", "ablate {run} --label shape", "ablate {run} --label shape --means-from {run}",
     "debias {run} --label bird --property background", "retrieve {run} 0 --property colour",
@@ -74,15 +88,49 @@ NAMES = ["evil/model", "hf-hub:evil/model", "hf-hub:evil/model@main", "ViT-L-14/
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_run_of_somebody_else_asks_nothing(asked, run, tmp_path, capsys, line):
+def test_a_run_of_somebody_else_asks_nothing(asked, made_up, tmp_path, capsys, line):
     picture = tmp_path / "query.png"
     report_run.Image.new("RGB", (64, 64), "red").save(picture)
     for i, name in enumerate(NAMES):
-        other = with_info(run, tmp_path / f"run{i}", "model", source=name)
-        words = shlex.split(line.format(run=other, picture=picture))
+        words = shlex.split(line.format(run=made_up(name), picture=picture))
         assert status(*words, "--out", tmp_path / f"out{i}") == 1
         said = only_line(capsys.readouterr())
         assert "--model" in said
+    assert asked == []
+
+
+STRANGE = [
+    "https://huggingface.co/evil/model", "http://127.0.0.1:9/evil/model", "ftp://evil/model", "s3://evil/model",
+    "gs://evil/model", "file:///evil/model", "git+https://evil/model", "datasets/evil/model", "models--evil--model",
+    "hf-hub:evil", "hf-hub:evil/model/file.bin", "hf-hub:../model", "hf-hub:evil/model@../main", "hf-hub:",
+    "hf_hub:evil/model", "HF-HUB:evil/model", " hf-hub:evil/model", "local-dir:evil/model", "hf-hub:ViT-B-32/openai",
+    "ViT-B-32/laion2b_s34b_b79k", "ViT-B-32", "ViT-B-32/", "vit-b-32/openai", "laion/CLIP-ViT-B-32-laion2B-s34B-b79K",
+    "openai/clip-vit-base-patch32", "../model", "./model", "~/no/model", "~nobody-of-that-name/model", "/no/such/model",
+    "\\\\evil\\share\\model", "//evil/share/model", "\x1b[2J", "a\nb", "a\0b", "x" * 5000,
+    "x/" * 3000, "", " ", ".", "/",
+]  # fmt: skip
+
+
+def test_whatever_a_run_calls_its_model_nothing_is_asked(asked, made_up, tmp_path, monkeypatch, capsys):
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    for name in STRANGE:
+        assert status("textspan", made_up(name), "--out", tmp_path / "out") == 1, name
+        said = only_line(capsys.readouterr())
+        assert "--model" in said, name
+        assert "should not happen" not in said, name
+    assert asked == []
+
+
+@pytest.mark.parametrize("line", ["verify {}", "run {} scenes --out out", "run scenes {} --out out", "convert {} out",
+                                  "segment scenes {} --out out"])  # fmt: skip
+@pytest.mark.parametrize(
+    "name", ["~nobody-of-that-name/x", "//evil/share/x", "\\\\evil\\share", "https://evil/x", "file:///x"]
+)
+def test_what_is_no_path_and_no_name_is_told_without_asking(asked, tmp_path, monkeypatch, capsys, line, name):
+    monkeypatch.chdir(tmp_path)
+    assert status(*(word.format(name) for word in line.split())) == 1
+    assert "should not happen" not in only_line(capsys.readouterr())
     assert asked == []
 
 

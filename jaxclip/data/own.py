@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip.data.source import Source
+from jaxclip.plain_files import expanded
 
 _NAMED = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)")
 
@@ -58,5 +59,5 @@ def placed(data: Any) -> str:
     text = str(data)
     if found := _NAMED.fullmatch(text) if is_own(text) else None:
         return f"{Path(found['file']).resolve()}:{found['name']}"
-    path = Path(text).expanduser()
+    path = expanded(text)
     return str(path.absolute()) if path.exists() else text

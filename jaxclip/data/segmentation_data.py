@@ -24,7 +24,7 @@ from jaxclip.data.tables import read_text
 from jaxclip.data.tfds_source import PREPARED, TfdsRecords
 from jaxclip.data.walk import images_below, subfolders
 from jaxclip.image_files import n_pixels
-from jaxclip.plain_files import is_there, refuse_special
+from jaxclip.plain_files import expanded, is_there, refuse_special
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
@@ -218,7 +218,7 @@ def open_masked(
       FileNotFoundError: there is no such file or folder.
       ValueError: nothing in it, or pictures without masks where others have them.
     """
-    path = Path(data).expanduser()
+    path = expanded(data)
     if masks is not None and not Path(masks).is_dir():
         raise FileNotFoundError(f"{masks}: there is no such folder of masks.")
     if not path.exists() and str(data) == "scenes":

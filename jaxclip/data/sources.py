@@ -18,7 +18,7 @@ from jaxclip.data.own import is_own, own_source, placed
 from jaxclip.data.source import Example, First, Origin, Source, digest
 from jaxclip.data.unread import refuse_unread
 from jaxclip.data.walk import images_below, subfolders
-from jaxclip.plain_files import is_there, refuse_special
+from jaxclip.plain_files import expanded, is_there, refuse_special
 
 Kind = Literal[
     "folder", "classes", "tree", "list", "imagefolder", "waterbirds", "cub", "cifar", "imagenet", "tfds", "scenes"
@@ -81,7 +81,7 @@ def open_data(
     """
     if kind is not None and kind not in get_args(Kind):
         raise ValueError(f"kind must be one of {', '.join(get_args(Kind))}; got {kind!r}.")
-    path = Path(as_named(str(data))).expanduser()
+    path = expanded(as_named(str(data)))
     if kind is None and is_own(str(data)):
         source = own_source(str(data), split)
     else:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip.data.source import UNLABELLED, Example, Stored, digest
-from jaxclip.plain_files import read_bytes, refuse_special
+from jaxclip.plain_files import expanded, read_bytes, refuse_special
 from jaxclip.strict_json import MAX_FILE, parse_json
 
 FEATURES = frozenset(
@@ -105,7 +105,7 @@ class TfdsSource(TfdsRecords):
 
 
 def _builder(tfds: Any, data: str) -> Any:
-    path = Path(data).expanduser()
+    path = expanded(data)
     if path.is_dir():
         found = sorted(file.parent for file in path.glob(f"**/{PREPARED}"))
         if not found:
