@@ -10,6 +10,7 @@ MOST = 4000
 """Characters of one line that are shown."""
 
 _TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+_HARMFUL = re.compile(f"{_TURNING.pattern}|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 _LONG = re.compile(rf"\S{{{MOST_OF_A_WORD + 1},}}")
 
 
@@ -18,6 +19,11 @@ def printable(text: str) -> str:
     shown = "".join(letter if _is_plain(letter) else _written(letter) for letter in text[: 4 * MOST])
     shown = _LONG.sub(lambda found: f"{found[0][:200]}...{found[0][-60:]}", shown)
     return shown if len(shown) <= MOST else f"{shown[:MOST]}..."
+
+
+def legible(text: str) -> str:
+    """Text of any length for a page, where only control characters and marks that turn its direction do harm."""
+    return _HARMFUL.sub(lambda found: _written(found[0]), text)
 
 
 def _is_plain(letter: str) -> bool:

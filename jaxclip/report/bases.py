@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from jaxclip.pools import Pool
+from jaxclip.printable import legible
 from jaxclip.report.colours import BLUE, on_paper
-from jaxclip.report.tables import print_table
+from jaxclip.report.tables import plain_text, print_table
 from jaxclip.runs import Run
 from jaxclip.shown import counted
 from jaxclip.text_span import TextSpan
@@ -63,9 +64,9 @@ def save_bases(spans: TextSpan, path: Path) -> None:
 def bases_markdown(result: dict[str, Any]) -> str:
     """One table a head."""
     lines = [
-        f"# Text bases of {result['model']}",
+        f"# Text bases of {_cell(result['model'])}",
         "",
-        f"{counted(result['n_images'], 'image')}, {counted(result['n_texts'], 'text')} ({result['pool']}), "
+        f"{counted(result['n_images'], 'image')}, {counted(result['n_texts'], 'text')} ({_cell(result['pool'])}), "
         f"rank {result['rank']}. "
         f"Explained: share of the head's variance spanned by the texts so far.",
     ]
@@ -76,7 +77,7 @@ def bases_markdown(result: dict[str, Any]) -> str:
         lines += ["|--:|:--|:--|--:|" if known else "|--:|:--|--:|"]
         for i, (text, explained) in enumerate(zip(head["texts"], head["explained"], strict=True)):
             cells = [str(i + 1), NOTHING if text is None else _cell(text)]
-            cells += [head["categories"][i] or ""] if known else []
+            cells += [_cell(head["categories"][i] or "")] if known else []
             lines.append(f"| {' | '.join([*cells, f'{explained:.1%}'])} |")
             if text is None:
                 break
@@ -108,17 +109,17 @@ def bases_figure(result: dict[str, Any], n_texts: int = 4) -> Figure:
 def print_bases(result: dict[str, Any], n_texts: int = 3) -> None:
     """A row a head, for the terminal."""
     title = f"{result['model']}: text bases from {counted(result['n_texts'], 'text')} ({result['pool']})"
-    table = Table(title=title, title_justify="left")
+    table = Table(title=plain_text(title), title_justify="left")
     table.add_column("head")
     table.add_column("of all heads' variance", justify="right")
     table.add_column(f"explained by {result['steps']}", justify="right")
     table.add_column("first texts")
     for name, head in result["heads"].items():
-        # Texts are no markup, whatever brackets they have.
-        texts = Text("\n".join(text for text in head["texts"][:n_texts] if text is not None) or NOTHING)
+        shown = [plain_text(text) for text in head["texts"][:n_texts] if text is not None]
+        texts = Text("\n").join(shown or [Text(NOTHING)])
         table.add_row(name, f"{head['variance_share']:.1%}", f"{head['explained'][-1]:.0%}", texts)
     print_table(table)
 
 
 def _cell(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("|", "\\|")
+    return " ".join(legible(text).split()).replace("\\", "\\\\").replace("|", "\\|")

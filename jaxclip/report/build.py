@@ -18,6 +18,7 @@ from PIL import Image
 
 from jaxclip.image_files import open_image
 from jaxclip.plain_files import check_inside, is_there
+from jaxclip.printable import legible
 from jaxclip.report.report_card import named
 from jaxclip.report.report_pictures import data_uri, short
 from jaxclip.strict_json import MAX_LARGE, read_object
@@ -103,11 +104,13 @@ def _digest(text: str) -> str:
 
 def _finite(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return {str(key): _finite(one) for key, one in value.items()}
+        return {legible(str(key)): _finite(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
         return [_finite(one) for one in value]
     if isinstance(value, (np.floating, np.integer)):
         value = value.item()
+    if isinstance(value, str):
+        return legible(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

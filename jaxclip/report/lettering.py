@@ -1,5 +1,6 @@
 """Texts in figures: broken into lines, and in fonts that have their letters."""
 
+import re
 import unicodedata
 import warnings
 from collections.abc import Iterator
@@ -10,14 +11,21 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from jaxclip.printable import printable
+
 PLAIN = "DejaVu Sans"
 """The font that comes with matplotlib; others are looked for where it lacks a letter."""
+
+MOST_LINES = 12
+"""Of a text beside a panel; with more there is no room left for what it is the title of."""
+_NO_XML = re.compile("[\ufffe\uffff]")
+"""What no SVG may hold; control characters, which it may not hold either, are written out as on a terminal."""
 
 NO_LETTERS = ("Last Resort", "LastResort", "Adobe Blank", "Adobe NotDef")
 """Fonts that claim to have every letter and draw a box for each."""
 
 
-def wrapped(text: str, width: int = 30, most: int | None = None) -> str:
+def wrapped(text: str, width: int = 30, most: int = MOST_LINES) -> str:
     """A text in lines of about `width` letters, broken between words, or between letters that are as wide as tall.
 
     Args:
@@ -26,11 +34,11 @@ def wrapped(text: str, width: int = 30, most: int | None = None) -> str:
       most: lines to keep, the last one then ends in dots.
     """
     lines = [""]
-    for word in _words(text):
+    for word in _words(printable(" ".join(text.split()))):
         if lines[-1].strip() and _width(lines[-1]) + _width(word.strip()) > width:
             lines[-1:] = [lines[-1].rstrip(), ""]
         lines[-1] += word
-    if most is not None and len(lines) > most:
+    if len(lines) > most:
         last = lines[most - 1]
         while _width(last) > width - 4:
             last = last[:-1]
@@ -64,6 +72,9 @@ def letter(figure: Figure) -> None:
     A figure that needs no other font is left as it is.
     """
     texts: list[Text] = figure.findobj(Text)  # pyright: ignore[reportAssignmentType]
+    for text in texts:
+        if (fit := _fit(text.get_text())) != text.get_text():
+            text.set_text(fit)
     lacking = {text: _lacking(text.get_text()) for text in texts}
     families, missing = _fonts(frozenset().union(*lacking.values()))
     for text, letters in lacking.items():
@@ -71,6 +82,11 @@ def letter(figure: Figure) -> None:
             text.set_fontfamily([PLAIN, *families])
     if missing:
         _warn(missing)
+
+
+def _fit(text: str) -> str:
+    """A text that every format of figures can hold."""
+    return "\n".join(_NO_XML.sub("\ufffd", printable(line)) for line in text.split("\n"))
 
 
 def _lacking(text: str) -> frozenset[str]:

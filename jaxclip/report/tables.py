@@ -16,7 +16,7 @@ WIDE = 1000
 def print_checks(checks: Sequence[Check], title: str) -> None:
     """Largest errors beside what is allowed."""
     said = "largest error, relative to the embedding's norm where no unit stands"
-    table = Table(title=_cell(f"{title}: {said}"), title_justify="left")
+    table = Table(title=plain_text(f"{title}: {said}"), title_justify="left")
     table.add_column("check")
     table.add_column("error", justify="right")
     table.add_column("allowed", justify="right")
@@ -25,22 +25,22 @@ def print_checks(checks: Sequence[Check], title: str) -> None:
         verdict = "[green]holds[/]" if check.holds else "[bold red]BROKEN[/]"
         error = f"{check.error:.0f}" if check.unit == "texts" else f"{check.error:.1e}"
         allowed = "0" if check.unit == "texts" else f"{check.tolerance:.0e}"
-        table.add_row(_cell(check.what), f"{error} {check.unit}".strip(), allowed, verdict)
+        table.add_row(plain_text(check.what), f"{error} {check.unit}".strip(), allowed, verdict)
     print_table(table)
 
 
 def print_numbers(title: str, rows: Mapping[str, Sequence[str]], columns: Sequence[str]) -> None:
     """Rows of formatted numbers under their names."""
-    table = Table(title=_cell(title), title_justify="left")
-    table.add_column(_cell(columns[0]))
+    table = Table(title=plain_text(title), title_justify="left")
+    table.add_column(plain_text(columns[0]))
     for column in columns[1:]:
-        table.add_column(_cell(column), justify="right")
+        table.add_column(plain_text(column), justify="right")
     for name, cells in rows.items():
-        table.add_row(*map(_cell, (name, *cells)))
+        table.add_row(*map(plain_text, (name, *cells)))
     print_table(table)
 
 
-def _cell(text: str) -> Text:
+def plain_text(text: str) -> Text:
     """What users write is no markup, whatever brackets it has, and no control of the terminal."""
     return Text(printable(text))
 
