@@ -3,10 +3,12 @@ was there stays until all of a new file is on the disk; and nothing that a link 
 model."""
 
 import errno
+import json
 import os
 import re
 import shutil
 from contextlib import suppress
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -50,9 +52,18 @@ NAMES = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("begun", [False, True])
-@pytest.mark.parametrize("how", ["symbolic", "hard", "nowhere"])
-@pytest.mark.parametrize("name", NAMES)
+def often(name, how, begun):
+    """Whether a case is tried each time: every name by a link, and what passes write to by every way."""
+    return how == "symbolic" if begun or name.endswith(".draft") else how != "nowhere"
+
+
+@pytest.mark.parametrize(
+    ("name", "how", "begun"),
+    [
+        pytest.param(*case, marks=[pytest.mark.nightly] * (not often(*case)))
+        for case in product(NAMES, ["symbolic", "hard", "nowhere"], [False, True])
+    ],
+)
 def test_a_pass_changes_no_file_elsewhere(data, tmp_path, elsewhere, name, how, begun):
     out = tmp_path / "run"
     if begun:
@@ -123,7 +134,9 @@ def test_files_take_no_place_of_anything_else(tmp_path, elsewhere, name, how):
     assert [one.name for one in tmp_path.iterdir()] == sorted([name, "elsewhere"], key=[*os.listdir(tmp_path)].index)
 
 
-@pytest.mark.parametrize("name", ["results.json", "scene_7_map.png", "scene_7_heads.png"])
+@pytest.mark.parametrize(
+    "name", ["results.json", "scene_7_map.png", pytest.param("scene_7_heads.png", marks=pytest.mark.nightly)]
+)
 def test_a_command_writes_through_no_link(tmp_path, elsewhere, capsys, name):
     out = tmp_path / "out"
     out.mkdir()
@@ -179,6 +192,62 @@ def test_nothing_that_a_link_leads_to_is_carried_along(tmp_path, elsewhere, name
     with pytest.raises((ValueError, OSError), match=rf"(?s){re.escape(name)}.*link|link.*{re.escape(name)}"):
         convert.convert(copy, tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+INDEXED = [
+    "../../outside/w.safetensors", "/outside/w.safetensors", "sub/w.safetensors", "..", "", ".", "w\0.safetensors",
+    "./w.safetensors", "w.safetensors/", "~/w.safetensors", "link.safetensors", "links.safetensors", "w.txt",
+    5, None, ["a"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("named", INDEXED)
+def test_an_index_names_files_beside_it_and_no_others(tmp_path, elsewhere, named):
+    (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "w.safetensors").write_bytes(SECRET)
+    source = tmp_path / "source"
+    (source / "sub").mkdir(parents=True)
+    (source / "sub" / "w.safetensors").write_bytes(SECRET)
+    (source / "link.safetensors").symlink_to(tmp_path / "outside" / "w.safetensors")
+    (source / "links.safetensors").symlink_to("link.safetensors")
+    (source / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": named}}))
+    (source / "config.json").write_text('{"model_type": "clip"}')
+    for asked in (source, source / "model.safetensors.index.json"):
+        with pytest.raises((ValueError, OSError)) as error:
+            convert.read(asked)
+        assert SECRET.decode() not in str(error.value)
+
+
+@pytest.mark.parametrize("way", ["link", "link to a link", "through a folder", "absolute within", "dangling"])
+def test_links_are_followed_to_their_end(source, tmp_path, way):
+    copy, outside = shutil.copytree(source, tmp_path / "source"), tmp_path / "outside"
+    outside.mkdir()
+    weights = copy / "open_clip_model.safetensors"
+    inside = way == "absolute within"
+    weights.rename((copy if inside else outside) / "kept.safetensors")
+    if way == "link to a link":
+        (copy / "second").symlink_to(outside / "kept.safetensors")
+        weights.symlink_to("second")
+    elif way == "through a folder":
+        (copy / "folder").symlink_to(outside)
+        weights.symlink_to("folder/kept.safetensors")
+    else:
+        place = {"link": outside / "kept.safetensors", "dangling": outside / "none"}.get(way, copy / "kept.safetensors")
+        weights.symlink_to(place)
+    if inside:
+        convert.read(copy)
+        return
+    with pytest.raises((ValueError, OSError), match=r"is a link (out of its folder|that leads nowhere)"):
+        convert.read(copy)
+
+
+def test_a_folder_that_is_a_link_was_named_and_hard_links_are_files(source, tmp_path):
+    (tmp_path / "link").symlink_to(source)
+    convert.read(tmp_path / "link")
+    (tmp_path / "copy").mkdir()
+    for path in source.iterdir():
+        os.link(path, tmp_path / "copy" / path.name)
+    convert.read(tmp_path / "copy")
 
 
 def test_links_inside_the_folder_and_the_hubs_own_are_followed(source, tmp_path):
