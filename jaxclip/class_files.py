@@ -11,6 +11,7 @@ from jaxclip.data.classes import readable
 from jaxclip.data.label_order import whole_numbers
 from jaxclip.data.source import MOST_NUMBERS
 from jaxclip.pools import read_lines
+from jaxclip.shown import counted
 
 MOST_TOLD = 10
 
@@ -122,7 +123,7 @@ def _counted(there: Sequence[int], names: Sequence[str]) -> str:
 
 
 def _classes(lines: Sequence[str]) -> str:
-    return f"{len(lines)} class{'es' if len(lines) > 1 else ''}"
+    return counted(len(lines), "class", "classes")
 
 
 def _list(names: Sequence[str]) -> str:

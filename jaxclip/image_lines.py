@@ -92,7 +92,7 @@ def read_image_lines(
     """
     lines = [_parsed(line) for line in text.splitlines()]
     if len(lines) != n_seen:
-        raise ValueError(f"it has {len(lines)} lines, the run has seen {counted(n_seen, 'image')}")
+        raise ValueError(f"it has {counted(len(lines), 'line')}, the run has seen {counted(n_seen, 'image')}")
     for line in lines:
         if not _is_line(line, n_images, label_names):
             raise ValueError(f"a line is {json.dumps(line):.100}")

@@ -15,6 +15,7 @@ from jaxclip.collected import Collected
 from jaxclip.config import VisionConfig
 from jaxclip.drafts import SPARE
 from jaxclip.sharding import DATA
+from jaxclip.shown import counted
 
 MEMORY = 8.0
 """GiB of moments that a pass may hold on one device or host, unless it is told otherwise."""
@@ -103,7 +104,7 @@ def check_size(size: Size, out: Path, memory: float = MEMORY, disk: float | None
       OSError: too much disk.
     """
     if (needed := max(size.device, size.host)) > memory * 2**30:
-        kinds = ", ".join(f"{n:,} values of {kind}" for kind, n in size.values.items()) or "all images"
+        kinds = ", ".join(f"{counted(n, 'value')} of {kind}" for kind, n in size.values.items()) or "all images"
         raise ValueError(
             f"moments of {kinds} take {giga(needed)} while a step runs ({giga(size.each)} a value), more than the "
             f"{memory:g} GiB that they may. Leave out by for kinds with so many values, or pass "

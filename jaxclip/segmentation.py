@@ -19,7 +19,7 @@ from jaxtyping import Array, Bool, Float, Int, Integer
 
 from jaxclip.axes import AnyArray
 from jaxclip.own_terms import on_own_terms
-from jaxclip.shown import by_shapes
+from jaxclip.shown import by_shapes, counted
 from jaxclip.spatial import text_maps
 from jaxclip.token_grid import TokenGrid
 from jaxclip.zeroshot import contrast
@@ -66,7 +66,8 @@ def heatmaps(
     given = scores.argmax(-1) if given is None else jnp.asarray(given)
     known = isinstance(given, jax.core.Tracer) or bool(((given >= 0) & (given < len(classes))).all())
     if given.shape != (len(images),) or not known:
-        raise ValueError(f"given must hold one class, 0 to {len(classes) - 1}, for each of the {len(images)} images.")
+        n = counted(len(images), "image")
+        raise ValueError(f"given must hold one class, 0 to {len(classes) - 1}, for each of the {n}.")
     own = jnp.take_along_axis(maps, given[:, None, None], axis=-1)[..., 0]
     return TokenGrid.of(vision.config).to_grid(own - maps.mean(-1)), given
 

@@ -91,7 +91,7 @@ def test_more_steps_than_texts_are_said_and_left_empty(run, tmp_path, capsys):
     (tmp_path / "few.txt").write_text("a star\ngrass\n")
     assert status("textspan", run, "--texts", tmp_path / "few.txt", "--steps", 4, "--out", tmp_path / "out") == 0
     notes = [line for line in capsys.readouterr().err.splitlines() if line.startswith("--")]
-    assert notes == ["--steps 4 is more than the 2 texts of the pool; what follows them is empty."]
+    assert notes == ["--steps 4 is more than the 2 texts of the pool; the rest is empty."]
     for found in results(tmp_path / "out")["heads"].values():
         assert (sorted(found["indices"][:2]), found["indices"][2:]) == ([0, 1], [-1, -1])
 

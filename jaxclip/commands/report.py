@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import check_file, check_least, check_texts, resolve, say
+from jaxclip.shown import counted
 from jaxclip.whole_files import write_whole
 
 
@@ -99,7 +100,9 @@ class Report:
             raise ValueError("--texts are compared with each other; pass two or more.")
         for name in ("model", "data"):
             if (given := getattr(self, name)) and len(given) != len(self.runs):
-                raise ValueError(f"--{name} must name one for each of {len(self.runs)} runs; got {len(given)}.")
+                raise ValueError(
+                    f"--{name} must name one for each of {counted(len(self.runs), 'run')}; got {len(given)}."
+                )
 
 
 def _at(given: tuple[str, ...], place: int) -> str | None:

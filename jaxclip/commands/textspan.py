@@ -87,7 +87,7 @@ class TextSpan:
         if self.rank is not None and self.rank > rank:
             yield f"--rank {self.rank} is more than a head of this model can have; the rank used is {rank}."
         if self.steps > n_texts:
-            yield f"--steps {self.steps} is more than the {n_texts} texts of the pool; what follows them is empty."
+            yield f"--steps {self.steps} is more than the {counted(n_texts, 'text')} of the pool; the rest is empty."
 
     def _layers(self, n_layers: int) -> list[int]:
         if self.layers is None or self.layers == "all":

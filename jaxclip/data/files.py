@@ -11,7 +11,7 @@ from jaxclip.data.file_names import written
 from jaxclip.data.label_order import in_order
 from jaxclip.data.source import Example, Labels, Stored, digest
 from jaxclip.data.tables import PATH_COLUMNS, path_column, read_list, read_table
-from jaxclip.data.walk import images_below, named_kinds, subfolders
+from jaxclip.data.walk import images_below, named_folders, named_kinds, subfolders
 
 
 class Files:
@@ -187,7 +187,8 @@ def no_images(root: Path, others: Mapping[str, int]) -> str:
     kinds = {kind.removeprefix(".") for kind in others}
     lead = next((words for some, words in LEADS.items() if kinds & set(some)), "")
     lead = lead or "pass a folder or a list with at least one"
-    return f"{root} holds no images{f', but {found[0]} ({found[2]})' if found[2] else ''}; {lead}."
+    left = [f"{found[0]} ({found[2]})"] * bool(found[2]) + named_folders(others)
+    return f"{root} holds no images{', but ' * bool(left)}{', '.join(left)}; {lead}."
 
 
 def _binary(path: Path, column: str, rows: Sequence[Mapping[str, str]]) -> np.ndarray:

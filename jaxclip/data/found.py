@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from jaxclip.data.source import First, Source
-from jaxclip.data.walk import named_kinds
+from jaxclip.data.walk import named_folders, named_kinds
 from jaxclip.image_files import open_image
 
 MOST_NAMES = 10
@@ -20,8 +20,9 @@ def described(source: Source) -> list[str]:
     whole = source.source if isinstance(source, First) else source
     lines = [f"{len(source)} image{'s' if len(source) > 1 else ''} ({whole.kind})"]
     lines += [labels_line(kind, names) for kind, names in source.label_names.items()] or ["no labels"]
-    skipped = named_kinds(getattr(whole, "others", None) or {})
-    left = [f"left out: {words}" for words in getattr(whole, "left_out", ())]
+    others = getattr(whole, "others", None) or {}
+    skipped = named_kinds(others)
+    left = [f"left out: {words}" for words in (*getattr(whole, "left_out", ()), *named_folders(others))]
     return [*lines, *([skipped] if skipped else []), *left]
 
 

@@ -12,6 +12,7 @@ from PIL import Image
 from jaxclip.axes import AnyArray
 from jaxclip.data.tables import read_text
 from jaxclip.image_files import load, open_image
+from jaxclip.shown import counted
 from jaxclip.whole_files import write_whole
 
 
@@ -117,7 +118,7 @@ def read_colours(source: str | Path) -> tuple[tuple[int, int, int], ...]:
             raise ValueError(f"{source}, line {number}, must begin with red, green and blue from 0 to 255.")
         colours.append((int(line[0]), int(line[1]), int(line[2])))
     if len(set(colours)) < len(colours) or not colours:
-        raise ValueError(f"{source} must name every label's colour once; got {len(colours)} lines.")
+        raise ValueError(f"{source} must name every label's colour once; got {counted(len(colours), 'line')}.")
     return tuple(colours)
 
 

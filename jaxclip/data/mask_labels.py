@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Integer
 
 from jaxclip.data.mask_files import Raw
+from jaxclip.shown import counted
 
 UNSEEN = 255
 """The label of pixels that nothing is known of, as in Pascal VOC."""
@@ -112,8 +113,9 @@ class Masks:
                 f"not count with mask_ignore=...."
             )
         if most < n_classes and said.first is None:
+            named = f"{counted(n_classes, 'class', 'classes')} {'is' if n_classes == 1 else 'are'}"
             raise ValueError(
-                f"masks hold {listed} and {n_classes} classes are named; pass mask_first=1 if label 1 is the first of "
+                f"masks hold {listed} and {named} named; pass mask_first=1 if label 1 is the first of "
                 f"them and 0 the background, or mask_first=0 if labels are counted from 0."
             )
 

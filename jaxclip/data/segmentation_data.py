@@ -25,6 +25,7 @@ from jaxclip.data.tfds_source import PREPARED, TfdsRecords
 from jaxclip.data.walk import images_below, subfolders
 from jaxclip.image_files import n_pixels
 from jaxclip.plain_files import expanded, is_there, refuse_special
+from jaxclip.shown import counted
 
 VOC_CLASSES = (
     "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "dining table", "dog",
@@ -54,8 +55,8 @@ class MaskFolders:
         stems = {name: Path(name).stem + ending for name in images}
         if masks is not None and (missing := [name for name in images if stems[name] not in masks]):
             raise ValueError(
-                f"{missing[0]} has no mask of its name ({len(missing)} of {len(images)} pictures have none); add them, "
-                f"or remove the pictures."
+                f"{missing[0]} has no mask of its name ({len(missing)} of {counted(len(images), 'picture')}); add "
+                f"them, or remove the pictures."
             )
         self._files = [(name, path, masks[stems[name]] if masks else None) for name, path in images.items()]
         self.masks = Masks(self._raws, labels, known=names is not None) if masks is not None else None

@@ -8,13 +8,20 @@ BINARY = ("cifar-10-batches-bin", "cifar-100-binary")
 
 
 def refuse_unread(root: Path) -> None:
-    """Refuse what Hugging Face's datasets saved, and CIFAR's pickles, in a folder or in one inside it.
+    """Refuse what Hugging Face's datasets saved, their tables, and CIFAR's pickles, in a folder or in one inside it.
 
     Raises:
       ValueError: it is one of them, saying what to pass.
     """
     if binary := [root / name for name in BINARY if (root / name).is_dir()]:
         raise ValueError(f"{root} holds CIFAR; pass {binary[0]}.")
+    for place in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
+        if (table := place / "metadata.parquet").is_file():
+            raise ValueError(
+                f"{table} is a table of Hugging Face's imagefolder in a format that is not read, and the labels are in "
+                f"it; write it as {place / 'metadata.csv'} (pandas.read_parquet(...).to_csv(..., index=False)), or "
+                f"take the file away to go by the folders alone."
+            )
     for place in (root, *sorted(path for path in root.iterdir() if path.is_dir())):
         if name := next((name for name, files in PICKLED.items() if _pickled(place, files)), None):
             raise ValueError(

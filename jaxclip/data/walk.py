@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from jaxclip.image_files import suffixes
+from jaxclip.shown import counted
 
 SYSTEM_FOLDERS = frozenset(
     name.casefold()
@@ -31,7 +32,8 @@ def is_system(name: str, *, folder: bool) -> bool:
 
 def images_below(root: Path, deep: bool = True) -> tuple[list[str], Counter[str]]:
     """Sorted relative names of the files that look like images, and how many others there are, by what their names end
-    in. Links to folders are followed, each folder once; what systems leave is left out.
+    in. Links to folders are followed, each folder once; what systems leave is left out, but pictures in folders of such
+    a name are counted under it ("thumbnails/"): it may be a name that somebody chose.
 
     Raises:
       OSError: a folder cannot be listed.
@@ -39,6 +41,9 @@ def images_below(root: Path, deep: bool = True) -> tuple[list[str], Counter[str]
     found, others, seen = [], Counter[str](), set()
     for folder, below, files in os.walk(root, followlinks=True, onerror=_refused):
         place = os.path.realpath(folder)
+        for name in [] if place in seen else sorted(below):
+            if name.casefold() in SYSTEM_FOLDERS and (n := _pictures(Path(folder) / name)):
+                others[f"{name}/"] += n
         below[:] = [] if place in seen or not deep else [x for x in below if not is_system(x, folder=True)]
         for name in () if place in seen else files:
             if is_system(name, folder=False):
@@ -58,11 +63,29 @@ def subfolders(root: Path) -> list[str]:
 
 def named_kinds(others: Mapping[str, int]) -> str:
     """ "2 files of other kinds skipped: .heic"; nothing for none."""
-    if not (n := sum(others.values())):
+    files = Counter({kind: n for kind, n in others.items() if not kind.endswith("/")})
+    if not (n := files.total()):
         return ""
-    kinds = [kind or "no suffix" for kind, _ in Counter(others).most_common(6)]
-    more = f" and {len(others) - 6} other kinds" if len(others) > 6 else ""
-    return f"{n} file{'s' if n > 1 else ''} of other kinds skipped: {', '.join(kinds)}{more}"
+    kinds = [kind or "no suffix" for kind, _ in files.most_common(6)]
+    more = f" and {counted(len(files) - 6, 'other kind')}" if len(files) > 6 else ""
+    return f"{counted(n, 'file')} of other kinds skipped: {', '.join(kinds)}{more}"
+
+
+def named_folders(others: Mapping[str, int]) -> list[str]:
+    """Pictures that were left out for their folder's name, in words: nothing vanishes."""
+    names = sorted(kind.removesuffix("/") for kind in others if kind.endswith("/"))
+    if not names:
+        return []
+    n, one = sum(others[f"{name}/"] for name in names), len(names) == 1
+    what = "a name of folders that systems leave" if one else "names of folders that systems leave"
+    mend = "rename it if it is yours" if one else "rename what is yours"
+    return [f"{counted(n, 'image')} in {', '.join(names)}, {what}; {mend}"]
+
+
+def _pictures(root: Path) -> int:
+    """How many there are in a folder that is left out; what cannot be listed there is no loss."""
+    files = (Path(name) for _, _, names in os.walk(root) for name in names if not is_system(name, folder=False))
+    return sum(file.suffix.lower() in suffixes() for file in files)
 
 
 def _refused(error: OSError) -> NoReturn:
