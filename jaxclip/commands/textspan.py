@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from jaxclip.commands.common import check_folder, check_least, say, write_json
+from jaxclip.shown import counted
 from jaxclip.whole_files import write_whole
 
 
