@@ -5,8 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install -q
 TORCH := torch==2.13.0
-CORE := $(addprefix tests/test_,$(addsuffix .py,decomposition ablation heads moments text_span spatial \
-	segmentation retrieval metrics properties text tokenizer))
+CORE := tests/numerics tests/model tests/analyses
 # Python 3.12 counts lines without slowing the program down; before it, only the tracer in C.
 COVERAGE_CORE = $(shell $(BIN)/python -c 'import sys; print("sysmon" if sys.version_info >= (3, 12) else "ctrace")')
 PYTHON ?= $(shell for p in python3 python3.11 python3.12 python3.13 python3.14; do \

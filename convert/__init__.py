@@ -4,12 +4,12 @@
 each tensor goes; `apply` runs the table one tensor at a time and proves that nothing was left over.
 """
 
-from .described import Described, describe
-from .export import export_openclip
-from .opening import open_checkpoint
-from .port import convert, read
-from .positions import resized
-from .tensors import CheckpointError
+from jaxclip.convert.describe import Described, describe
+from jaxclip.convert.export import export_openclip
+from jaxclip.convert.opening import open_checkpoint
+from jaxclip.convert.positions import resized
+from jaxclip.convert.read import convert, read
+from jaxclip.convert.readers.tensors import CheckpointError
 
 __all__ = [
     "CheckpointError",

@@ -9,12 +9,11 @@ from typing import Any
 import numpy as np
 
 from jaxclip.config import ClipConfig
-from jaxclip.ops import resize_positions
-from jaxclip.params import shapes, unflatten
-
-from .positions import grid_of
-from .rules import FOREIGN_TEXT, IGNORED, Layout, Move, forward, moves
-from .tensors import FLOATS, CheckpointError, LazyTensor, aligned, as_dtype
+from jaxclip.convert.positions import grid_of
+from jaxclip.convert.readers.tensors import FLOATS, CheckpointError, LazyTensor, aligned, as_dtype
+from jaxclip.convert.rules import FOREIGN_TEXT, IGNORED, Layout, Move, forward, moves
+from jaxclip.model.params import shapes, unflatten
+from jaxclip.numerics.ops import resize_positions
 
 VISION_POSITIONS = "vision.positional_embedding"
 MAX_LISTED = 40

@@ -5,15 +5,14 @@ from dataclasses import fields as fields_of
 from pathlib import Path
 from typing import Any
 
-from jaxclip.plain_files import read_bytes
-from jaxclip.strict_json import parse_json
-
-from .configs import Towers, openclip_towers
-from .families import READ, tower_alone
-from .homes import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, find_preprocessor, read_json
-from .huggingface import huggingface_towers
-from .rules import Layout
-from .tensors import CheckpointError
+from jaxclip.convert.families import READ, tower_alone
+from jaxclip.convert.formats.huggingface import huggingface_towers
+from jaxclip.convert.formats.openclip import Towers, openclip_towers
+from jaxclip.convert.readers.places import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, find_preprocessor, read_json
+from jaxclip.convert.readers.tensors import CheckpointError
+from jaxclip.convert.rules import Layout
+from jaxclip.files.plain import read_bytes
+from jaxclip.files.strict_json import parse_json
 
 MOST_MODULES = 2**20  # bytes
 FILES = {"openclip": OPENCLIP_CONFIG, "huggingface": HF_CONFIG}

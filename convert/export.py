@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 
 from jaxclip.config import Activation, ClipConfig, TextConfig, VisionConfig
-from jaxclip.params import flatten
-from jaxclip.plain_files import read_bytes
-from jaxclip.tokenizer_files import TOKENIZER_FILES
-from jaxclip.whole_files import write_whole
-
-from .headers import write_safetensors
-from .homes import OPENCLIP_CONFIG, Folder
-from .rules import backward, moves
-from .tensors import CheckpointError, as_dtype
+from jaxclip.convert.readers.places import OPENCLIP_CONFIG, Folder
+from jaxclip.convert.readers.safetensors import write_safetensors
+from jaxclip.convert.readers.tensors import CheckpointError, as_dtype
+from jaxclip.convert.rules import backward, moves
+from jaxclip.files.plain import read_bytes
+from jaxclip.files.tokenizer_files import TOKENIZER_FILES
+from jaxclip.files.whole import write_whole
+from jaxclip.model.params import flatten
 
 
 def state_dict(params: Mapping[str, Any], config: ClipConfig) -> dict[str, np.ndarray]:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from .tensors import CheckpointError
+from jaxclip.convert.readers.tensors import CheckpointError
 
 READ = "a CLIP whose image tower is OpenCLIP's own ViT, such as ViT-B-16/laion2b_s34b_b88k, can be"
 MARKS = {

@@ -4,13 +4,12 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from jaxclip import checkpoint
 from jaxclip.config import ClipConfig
+from jaxclip.convert.positions import resized
+from jaxclip.convert.read import read
+from jaxclip.files import checkpoint
+from jaxclip.files.tokenizer_files import TokenizerSource
 from jaxclip.tokenizer import ClipTokenizer, MissingTokenizer, Tokenizer, from_folder
-from jaxclip.tokenizer_files import TokenizerSource
-
-from .port import read
-from .positions import resized
 
 
 def open_checkpoint(
@@ -25,7 +24,7 @@ def open_checkpoint(
       options: what a source cannot say of itself, for `read`.
 
     Raises:
-      FileNotFoundError, ValueError: as in `jaxclip.checkpoint.load` and `read`.
+      FileNotFoundError, ValueError: as in `jaxclip.files.checkpoint.load` and `read`.
     """
     if not checkpoint.is_checkpoint(source):
         config, params, words, _ = read(source, image_size=image_size, offline=offline, **options)

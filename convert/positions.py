@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from jaxclip.config import ClipConfig
-from jaxclip.ops import resize_positions
+from jaxclip.numerics.ops import resize_positions
 
 
 def grid_of(n_tokens: int) -> tuple[int, int] | None:

@@ -10,9 +10,8 @@ from importlib.resources import files
 from typing import Any
 
 from jaxclip.config import Activation, PreprocessConfig
-
-from .families import WHY, family_in, refusal
-from .tensors import CheckpointError
+from jaxclip.convert.families import WHY, family_in, refusal
+from jaxclip.convert.readers.tensors import CheckpointError
 
 TWIN = "-quickgelu"
 # open_clip's registry sends this tag to the repository of laion400m_e31, so the hub cannot give these weights.

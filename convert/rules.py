@@ -1,8 +1,8 @@
 """Which tensor of which layout becomes which parameter, as tables.
 
 A rule is (source name, target path, pattern). Names may hold `{layer}`. The pattern's left side is the source's axes,
-its right side the parameter's axes in the letters of `jaxclip.params` without the layer axis, so every rule can be run
-both ways and its shapes are known before any tensor is read.
+its right side the parameter's axes in the letters of `jaxclip.model.params` without the layer axis, so every rule can
+be run both ways and its shapes are known before any tensor is read.
 """
 
 import re
@@ -14,7 +14,7 @@ import numpy as np
 from einops import rearrange
 
 from jaxclip.config import ClipConfig
-from jaxclip.params import text_sizes, vision_sizes
+from jaxclip.model.params import text_sizes, vision_sizes
 
 Layout = Literal["openclip", "openclip_custom_text", "openai", "huggingface"]
 

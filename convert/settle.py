@@ -6,17 +6,16 @@ from pathlib import Path
 from typing import Any, get_args
 
 from jaxclip.config import Activation, ClipConfig, Library, PreprocessConfig, VisionConfig
-from jaxclip.plain_files import is_there
-
-from .configs import Towers, differences, openclip_towers, pair
-from .descriptions import description_choice, towers_of
-from .homes import HF_CONFIG, OPENCLIP_CONFIG, read_json
-from .images import huggingface_preprocess, openclip_preprocess
-from .openai import openai_towers
-from .positions import grid_of
-from .registry import Tag, find_tag, model_cfg, named_preprocess
-from .sources import Source
-from .tensors import CheckpointError
+from jaxclip.convert.descriptions import description_choice, towers_of
+from jaxclip.convert.formats.openai import openai_towers
+from jaxclip.convert.formats.openclip import Towers, differences, openclip_towers, pair
+from jaxclip.convert.formats.preprocess import huggingface_preprocess, openclip_preprocess
+from jaxclip.convert.positions import grid_of
+from jaxclip.convert.readers.places import HF_CONFIG, OPENCLIP_CONFIG, read_json
+from jaxclip.convert.readers.tensors import CheckpointError
+from jaxclip.convert.registry import Tag, find_tag, model_cfg, named_preprocess
+from jaxclip.convert.sources import Source
+from jaxclip.files.plain import is_there
 
 POSITIONS = {
     "huggingface": "vision_model.embeddings.position_embedding.weight",

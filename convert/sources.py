@@ -6,19 +6,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jaxclip.drafts import where_left
-from jaxclip.plain_files import expanded, is_there, open_plain
-
-from .descriptions import check_network, check_no_wrapper, choose, described_in, towers_of
-from .headers import open_safetensors
-from .homes import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, check_no_adapter, read_json
-from .hub import Repository, parse_repository
-from .pickles import read_archive, tensors_of_module
-from .registry import MISLABELLED, Tag, check_other, check_spelling, find_tag, meant, model_names, tags
-from .rules import Layout, detect_layout
-from .states import State, clip_weights, state_dicts
-from .tensors import CheckpointError, LazyTensor
-from .unpickle import Inert
+from jaxclip.convert.descriptions import check_network, check_no_wrapper, choose, described_in, towers_of
+from jaxclip.convert.readers.hub import Repository, parse_repository
+from jaxclip.convert.readers.places import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, check_no_adapter, read_json
+from jaxclip.convert.readers.safetensors import open_safetensors
+from jaxclip.convert.readers.tensors import CheckpointError, LazyTensor
+from jaxclip.convert.readers.torch_zip import read_archive, tensors_of_module
+from jaxclip.convert.readers.unpickle import Inert
+from jaxclip.convert.registry import (
+    MISLABELLED,
+    Tag,
+    check_other,
+    check_spelling,
+    find_tag,
+    meant,
+    model_names,
+    tags,
+)
+from jaxclip.convert.rules import Layout, detect_layout
+from jaxclip.convert.state_dicts import State, clip_weights, state_dicts
+from jaxclip.files.atomic import where_left
+from jaxclip.files.plain import expanded, is_there, open_plain
 
 OPENCLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "open_clip_pytorch_model.bin")
 HF_WEIGHTS = (

@@ -5,14 +5,13 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip.config import ClipConfig
-from jaxclip.tokenizer_files import TOKENIZER_FILES, TokenizerSource
-
-from .homes import Files
-from .hub import Repository, parse_repository
-from .registry import tokenizer_names
-from .settle import library_of
-from .sources import Source
-from .tensors import CheckpointError
+from jaxclip.convert.readers.hub import Repository, parse_repository
+from jaxclip.convert.readers.places import Files
+from jaxclip.convert.readers.tensors import CheckpointError
+from jaxclip.convert.registry import tokenizer_names
+from jaxclip.convert.settle import library_of
+from jaxclip.convert.sources import Source
+from jaxclip.files.tokenizer_files import TOKENIZER_FILES, TokenizerSource
 
 CLIP_VOCABULARY = 49408
 ESSENTIAL = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "sentencepiece.bpe.model", "spiece.model")

@@ -20,13 +20,13 @@ import jax
 import numpy as np
 
 import jaxclip
-from jaxclip.ablation import Ablation
+from jaxclip.analyses.ablation import Ablation
+from jaxclip.analyses.ablation_sweeps import sweep
+from jaxclip.analyses.textspan import head_bases
+from jaxclip.data.open_data import open_data
 from jaxclip.data.scenes import prompts, scene
-from jaxclip.data.sources import open_data
-from jaxclip.passes import PassOptions, run_pass
-from jaxclip.pools import scenes_pool
-from jaxclip.sweeps import sweep
-from jaxclip.text_span import head_bases
+from jaxclip.data.text_pools import scenes_pool
+from jaxclip.runs.run_pass import PassOptions, run_pass
 from jaxclip.zeroshot import class_embeddings, text_embeddings
 
 clip = jaxclip.load("scenes")

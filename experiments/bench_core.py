@@ -28,7 +28,7 @@ from benching import (
 )
 
 from jaxclip.config import Compute
-from jaxclip.contributions import Constants, Detail
+from jaxclip.model.contributions import Constants, Detail
 
 CONVERSION = """
 from jaxclip import convert

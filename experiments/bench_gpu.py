@@ -28,15 +28,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxclip.collected import Collected
+from jaxclip.analyses.textspan import head_bases
 from jaxclip.config import Compute, VisionConfig
-from jaxclip.contributions import Detail
-from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.formats.openclip import openclip_towers  # pyright: ignore[reportMissingImports]
 from jaxclip.convert.registry import model_cfg  # pyright: ignore[reportMissingImports]
-from jaxclip.heads import head_matrices
-from jaxclip.pass_step import step
-from jaxclip.text_span import head_bases
-from jaxclip.vision import VisionTransformer
+from jaxclip.model.contributions import Detail
+from jaxclip.model.head_coordinates import head_matrices
+from jaxclip.model.vision import VisionTransformer
+from jaxclip.runs.component_moments import Collected
+from jaxclip.runs.step import step
 
 RESULTS = Path(__file__).parent / "results"
 NO_GPU, LATE = "not measured: no GPU", "not measured: out of time"
@@ -48,7 +48,7 @@ TINY = VisionConfig(
     activation="gelu",
 )  # fmt: skip
 PROGRAMS = ("plain", "head", "moments", "layer", "token", "full", "explicit")
-"""`explicit` is the plain pass without cuDNN's attention (see `jaxclip.fused`)."""
+"""`explicit` is the plain pass without cuDNN's attention (see `jaxclip.model.attention`)."""
 PRECISIONS = {
     "float32": Compute(), "tf32": Compute(precision="tensorfloat32"), "bfloat16": Compute(dtype="bfloat16"),
 }  # fmt: skip

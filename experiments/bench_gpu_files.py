@@ -10,11 +10,11 @@ from PIL import Image
 
 from jaxclip.clip import Clip
 from jaxclip.config import ClipConfig, PreprocessConfig
-from jaxclip.data.loader import batches
-from jaxclip.data.sources import open_data
-from jaxclip.passes import PassOptions, run_pass
+from jaxclip.data.open_data import open_data
+from jaxclip.model.vision import VisionTransformer
+from jaxclip.runs.loader import batches
+from jaxclip.runs.run_pass import PassOptions, run_pass
 from jaxclip.tokenizer import MissingTokenizer
-from jaxclip.vision import VisionTransformer
 
 
 def speed(vision: VisionTransformer, n_files: int, *, reading: bool) -> dict[str, float]:

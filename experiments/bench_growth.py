@@ -16,10 +16,10 @@ from benching import by_turns, exponent, measure, parser, photographs, pictures,
 from matplotlib.figure import Figure
 
 import jaxclip
-from jaxclip.data.sources import open_data
-from jaxclip.passes import PassOptions, run_pass
+from jaxclip.analyses.textspan import head_bases
+from jaxclip.data.open_data import open_data
 from jaxclip.report.colours import BLUE, GREY, on_paper
-from jaxclip.text_span import head_bases
+from jaxclip.runs.run_pass import PassOptions, run_pass
 
 PLOT = Path(__file__).resolve().parents[1] / "docs" / "images" / "growth.svg"
 

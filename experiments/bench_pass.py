@@ -16,18 +16,18 @@ import numpy as np
 from benching import Runs, by_turns, checkpoint, measure, parser, peak_of, photographs, pictures, temporary, tower
 
 import jaxclip
-from jaxclip.bank_writer import BankWriter, create_bank
-from jaxclip.collected import Collected
-from jaxclip.data.loader import batches
-from jaxclip.data.sources import open_data
-from jaxclip.pass_step import step
-from jaxclip.passes import PassOptions, run_pass
-from jaxclip.run_folder import model_hash
+from jaxclip.data.open_data import open_data
+from jaxclip.runs.bank_writer import BankWriter, create_bank
+from jaxclip.runs.component_moments import Collected
+from jaxclip.runs.folder import model_hash
+from jaxclip.runs.loader import batches
+from jaxclip.runs.run_pass import PassOptions, run_pass
+from jaxclip.runs.step import step
 
 PASS = """
 import jaxclip
-from jaxclip.data.sources import open_data
-from jaxclip.passes import PassOptions, run_pass
+from jaxclip.data.open_data import open_data
+from jaxclip.runs.run_pass import PassOptions, run_pass
 clip, source = jaxclip.load("scenes"), open_data(sys.argv[1], limit=int(sys.argv[2]))
 run_pass(clip, source, sys.argv[3], PassOptions(batch=100, bank=True))
 print(peak())

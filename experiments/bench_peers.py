@@ -16,7 +16,7 @@ import jax
 import numpy as np
 from benching import Runs, by_turns, machine, measure, parser, pictures, tower
 
-TESTS = Path(__file__).resolve().parents[1] / "tests"
+TESTS = Path(__file__).resolve().parents[1] / "tests" / "helpers"
 
 
 def main() -> None:

@@ -20,8 +20,8 @@ from bench_peers import with_torch
 from benching import Runs, by_turns, measure, parser, seconds, spread, vision_config
 
 from jaxclip import Moments, textspan
-from jaxclip.heads import unit_size
-from jaxclip.text_span import head_bases
+from jaxclip.analyses.textspan import head_bases
+from jaxclip.model.head_coordinates import unit_size
 
 
 def main() -> None:

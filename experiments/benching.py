@@ -24,10 +24,10 @@ from rich.table import Table
 
 from jaxclip.config import Compute, VisionConfig
 from jaxclip.convert import export_openclip  # pyright: ignore[reportMissingImports]
-from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.formats.openclip import openclip_towers  # pyright: ignore[reportMissingImports]
 from jaxclip.convert.registry import model_cfg, named_preprocess  # pyright: ignore[reportMissingImports]
-from jaxclip.params import shapes, unflatten
-from jaxclip.vision import VisionTransformer
+from jaxclip.model.params import shapes, unflatten
+from jaxclip.model.vision import VisionTransformer
 
 RESULTS = Path(__file__).parent / "results"
 Runs = dict[str, Callable[[], Any]]

@@ -23,12 +23,12 @@ import numpy as np
 from compare_checkpoints import encoded, pool
 from scenes_checkpoints import open_model
 
-from jaxclip.circuits import ov_circuits
+from jaxclip.analyses.directions import describe, principal, sparse_texts
+from jaxclip.analyses.ov_circuits import ov_circuits
+from jaxclip.analyses.second_order import neuron_moments
 from jaxclip.clip import Clip
-from jaxclip.data.loader import batches
-from jaxclip.data.sources import open_data
-from jaxclip.directions import describe, principal, sparse_texts
-from jaxclip.neurons import neuron_moments
+from jaxclip.data.open_data import open_data
+from jaxclip.runs.loader import batches
 from jaxclip.zeroshot import contrast
 
 

@@ -8,10 +8,11 @@ ONE and OTHER are models as `jaxclip run` takes them, or steps that `train_scene
 prompts of the scenes for the data "scenes", and the pool of descriptions for anything else.
 
 OUT gets results.json, compared.png and compared.svg. results.json has, as lists [layer][head]: `similarity` (through
-texts, `jaxclip.compare.similarity`), `effect_correlation` (over images, mean over texts), `shared_texts`,
-`explained_by_other` (share of ONE's variance that OTHER's texts explain) beside `explained`, `variance` of either, and
-with --same-space `overlap` of their subspaces; `texts` holds the first picks of both, `matches` the most similar head
-of OTHER for every head of ONE. Models whose layers or heads differ in number get `matches` and `texts` alone.
+texts, `jaxclip.analyses.compare_heads.similarity`), `effect_correlation` (over images, mean over texts),
+`shared_texts`, `explained_by_other` (share of ONE's variance that OTHER's texts explain) beside `explained`, `variance`
+of either, and with --same-space `overlap` of their subspaces; `texts` holds the first picks of both, `matches` the most
+similar head of OTHER for every head of ONE. Models whose layers or heads differ in number get `matches` and `texts`
+alone.
 """
 
 import argparse
@@ -26,8 +27,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from scenes_checkpoints import open_model
 
-from jaxclip.clip import Clip
-from jaxclip.compare import (
+from jaxclip.analyses.compare_heads import (
     effect_correlation,
     explained_by,
     pairwise_similarity,
@@ -35,21 +35,22 @@ from jaxclip.compare import (
     similarity,
     subspace_overlap,
 )
-from jaxclip.data import sources
+from jaxclip.analyses.textspan import TextSpan, textspan
+from jaxclip.clip import Clip
+from jaxclip.data import open_data
 from jaxclip.data.scenes import PROMPTS, prompts
-from jaxclip.passes import PassOptions, run_pass
 from jaxclip.report.figures import save
-from jaxclip.runs import Run
-from jaxclip.text_span import TextSpan, textspan
+from jaxclip.runs.run import Run
+from jaxclip.runs.run_pass import PassOptions, run_pass
 
-POOL = Path(sources.__file__).with_name("descriptions.txt")
+POOL = Path(open_data.__file__).with_name("descriptions.txt")
 BATCH = 256
 
 
 def main() -> None:
     args = parse()
     texts = pool(args.texts, scenes=args.data == "scenes")
-    source = sources.open_data(args.data, split=args.split, limit=args.limit)
+    source = open_data.open_data(args.data, split=args.split, limit=args.limit)
     runs, embedded, spans = [], [], []
     for name, model in (("one", args.one), ("other", args.other)):
         clip = open_model(model)

@@ -22,19 +22,19 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxclip
-from jaxclip.baselines import BASELINES
+from jaxclip.analyses.segmentation.baselines import BASELINES
+from jaxclip.analyses.segmentation.masks import foreground, heatmaps, to_pixels
+from jaxclip.analyses.segmentation.metrics import Segmented, score_batch
+from jaxclip.analyses.segmentation.relevance import RELEVANCE
+from jaxclip.analyses.segmentation.segment_data import Frame, view
+from jaxclip.analyses.segmentation.view import UNSEEN
+from jaxclip.cli.checks import resolve
 from jaxclip.clip import Clip
-from jaxclip.commands.common import resolve
-from jaxclip.data.masked import Masked, MaskedSource
-from jaxclip.data.segmentation_data import open_masked
-from jaxclip.frames import UNSEEN
-from jaxclip.metrics import Segmented, score_batch
-from jaxclip.relevance import RELEVANCE
+from jaxclip.data.masks.open_masked import open_masked
+from jaxclip.data.masks.source import Masked, MaskedSource
+from jaxclip.model.text_maps import text_maps
 from jaxclip.report.segment import Named
 from jaxclip.report.tables import print_numbers
-from jaxclip.segment_pass import Frame, view
-from jaxclip.segmentation import foreground, heatmaps, to_pixels
-from jaxclip.spatial import text_maps
 from jaxclip.zeroshot import class_embeddings, contrast
 
 METHODS: dict[str, Callable[..., Any]] = RELEVANCE | BASELINES

@@ -22,10 +22,10 @@ from pages import ROOT, fill, table
 import jaxclip
 from jaxclip import verify
 from jaxclip.convert import export_openclip  # pyright: ignore[reportMissingImports]
-from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.formats.openclip import openclip_towers  # pyright: ignore[reportMissingImports]
 from jaxclip.convert.registry import model_cfg, named_preprocess  # pyright: ignore[reportMissingImports]
 from jaxclip.data.scenes import CHECKPOINT
-from jaxclip.params import shapes, unflatten
+from jaxclip.model.params import shapes, unflatten
 
 RESULTS = Path(__file__).parent / "results" / "correctness.json"
 KINDS = {
@@ -58,7 +58,7 @@ def main() -> None:
 def stand_in_for_torchvision() -> None:
     """open_clip imports it for preprocessing, which is not compared here."""
     if importlib.util.find_spec("torchvision") is None:
-        sys.path.append(str(ROOT / "tests"))
+        sys.path.append(str(ROOT / "tests" / "helpers"))
         importlib.import_module("torchvision_stub").install()
 
 

@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from jaxclip.config import ClipConfig
 from jaxclip.convert import export_openclip  # pyright: ignore[reportMissingImports]
 from jaxclip.data.scenes import CHECKPOINT, FACTORS, PROMPTS, sample_spec, scene_rng
-from jaxclip.params import shapes, unflatten
+from jaxclip.model.params import shapes, unflatten
 
 MOST_BYTES = 8_000_000
 MAX_LOGIT_SCALE = np.log(100)

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from pages import ROOT
 
 import jaxclip
+from jaxclip.analyses.direct_effects import Effects, direct_effects, text_directions
 from jaxclip.data.scenes import scene
-from jaxclip.effects import Effects, direct_effects, text_directions
 
 TEXTS = ("a dark starry sky", "a purple crescent", "a yellow cross", "a green lawn")
 BLUE, ORANGE, GREY = "#0072b2", "#d55e00", "#666666"  # told apart by colour-blind readers, and in print

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from jaxclip.commands.inputs import open_pool, pool_embeddings, run_model
-from jaxclip.properties import category_shares, label_shares
+from jaxclip.analyses.head_properties import category_shares, label_shares
+from jaxclip.analyses.textspan import head_bases
+from jaxclip.cli.inputs import open_pool, pool_embeddings, run_model
 from jaxclip.report.figures import save
 from jaxclip.report.tables import print_numbers
-from jaxclip.runs import Run, open_run
-from jaxclip.text_span import head_bases
+from jaxclip.runs.run import Run, open_run
 
 RESULTS = Path(__file__).resolve().parent / "results"
 

@@ -9,11 +9,11 @@ import orbax.checkpoint as ocp
 from scenes_presets import MEAN, STD
 
 import jaxclip
+from jaxclip.cli.checks import resolve
 from jaxclip.clip import Clip, build
-from jaxclip.commands.common import resolve
 from jaxclip.config import ClipConfig, Compute, PreprocessConfig, TextConfig, VisionConfig
 from jaxclip.data.scenes import CHECKPOINT
-from jaxclip.params import unflatten
+from jaxclip.model.params import unflatten
 from jaxclip.tokenizer import from_folder
 
 

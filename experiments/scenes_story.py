@@ -14,11 +14,11 @@ from pathlib import Path
 
 import labels
 
-from jaxclip.commands.debias import Debias
-from jaxclip.commands.retrieve import Retrieve
-from jaxclip.commands.run import Run
+from jaxclip.cli.commands.debias import Debias
+from jaxclip.cli.commands.retrieve import Retrieve
+from jaxclip.cli.commands.run import Run
 from jaxclip.data.scenes import PROMPTS
-from jaxclip.runs import open_run
+from jaxclip.runs.run import open_run
 
 
 def passes(model: str, out: Path, n_test: int, n_validation: int) -> tuple[Path, Path]:

@@ -4,7 +4,8 @@
 
 CHECKPOINTS is the folder that `train_scenes.py --checkpoints` wrote (or several of them, of one run); no other file is
 read, the scenes are drawn. A head knows of a factor what share of its variance lies between the factor's values
-(`jaxclip.compare.label_share`): lines are heads, coloured by layer, the dashed one is the model's zero-shot accuracy.
+(`jaxclip.analyses.compare_heads.label_share`): lines are heads, coloured by layer, the dashed one is the model's
+zero-shot accuracy.
 
 OUT gets specialisation.png, specialisation.svg and results.json with `steps`, `accuracy` [factor][step], `shares`
 [factor][step][layer][head] and `specialists`: for each factor its head of the last step, that head's share, and the
@@ -25,11 +26,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 from scenes_checkpoints import load_step, training_steps
 
+from jaxclip.analyses.compare_heads import label_share, onset
 from jaxclip.clip import Clip
-from jaxclip.compare import label_share, onset
 from jaxclip.data.scenes import FACTORS, PROMPTS, prompts, scene
-from jaxclip.heads import head_matrices, head_state
-from jaxclip.moments import by_label
+from jaxclip.model.head_coordinates import head_matrices, head_state
+from jaxclip.numerics.moments import by_label
 from jaxclip.report.figures import save
 from jaxclip.zeroshot import accuracy, class_embeddings
 

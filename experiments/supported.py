@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 from pages import fill, table
 
-from jaxclip.convert.configs import Towers, openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.formats.openclip import Towers, openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.readers.tensors import CheckpointError  # pyright: ignore[reportMissingImports]
 from jaxclip.convert.registry import model_cfg, model_names, tags  # pyright: ignore[reportMissingImports]
-from jaxclip.convert.tensors import CheckpointError  # pyright: ignore[reportMissingImports]
 
 
 @dataclass(frozen=True)

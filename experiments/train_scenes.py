@@ -4,8 +4,8 @@ Contrastive loss with a learned temperature (Radford et al., arXiv:2103.00020, s
 towers. The data set is drawn once, lives on the device, and a scan walks through one shard of it at a time. Captions
 that happen to be identical are not each other's negatives.
 
-DIR gets params.safetensors (float32, the names of `jaxclip.params`), config.json and log.json, once training is over;
-`export_scenes.py DIR` then ships it. `--preset cpu` is for two cores, `gpu` for an accelerator,
+DIR gets params.safetensors (float32, the names of `jaxclip.model.params`), config.json and log.json, once training is
+over; `export_scenes.py DIR` then ships it. `--preset cpu` is for two cores, `gpu` for an accelerator,
 `tiny` for trying things out. `--seconds` fits the whole schedule into a wall-clock budget, `--steps` fixes it.
 
 A run that was stopped, by whatever, is taken up again by the same command: every `--save-every` seconds parameters,
@@ -43,14 +43,14 @@ from scenes_presets import PRESETS, Preset, clip_config
 
 from jaxclip.config import ClipConfig, Compute
 from jaxclip.data.scenes import Split
-from jaxclip.text import TextTransformer
-from jaxclip.vision import VisionTransformer
+from jaxclip.model.text import TextTransformer
+from jaxclip.model.vision import VisionTransformer
 
 START = time.monotonic()
 
 
 class Towers:
-    """Both towers as a function of a flat dict of parameters, named as in `jaxclip.params`."""
+    """Both towers as a function of a flat dict of parameters, named as in `jaxclip.model.params`."""
 
     def __init__(self, config: ClipConfig, compute: Compute):
         assert config.text is not None

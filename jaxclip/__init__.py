@@ -13,32 +13,32 @@ from typing import TYPE_CHECKING
 from jaxclip.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from jaxclip.analyses.textspan import TextSpan, textspan
     from jaxclip.clip import Clip, load
     from jaxclip.config import ClipConfig, Compute, PreprocessConfig, TextConfig, VisionConfig
-    from jaxclip.contributions import Contributions
-    from jaxclip.moments import Moments
-    from jaxclip.runs import Run, open_run
-    from jaxclip.text import TextTransformer
-    from jaxclip.text_span import TextSpan, textspan
-    from jaxclip.vision import VisionTransformer
+    from jaxclip.model.contributions import Contributions
+    from jaxclip.model.text import TextTransformer
+    from jaxclip.model.vision import VisionTransformer
+    from jaxclip.numerics.moments import Moments
+    from jaxclip.runs.run import Run, open_run
 
 # JAX takes seconds to import, so names arrive when they are asked for.
 _HOMES = {
     "Clip": "clip",
     "ClipConfig": "config",
     "Compute": "config",
-    "Contributions": "contributions",
+    "Contributions": "model.contributions",
     "PreprocessConfig": "config",
-    "Run": "runs",
+    "Run": "runs.run",
     "TextConfig": "config",
-    "TextTransformer": "text",
+    "TextTransformer": "model.text",
     "VisionConfig": "config",
-    "VisionTransformer": "vision",
-    "Moments": "moments",
-    "TextSpan": "text_span",
+    "VisionTransformer": "model.vision",
+    "Moments": "numerics.moments",
+    "TextSpan": "analyses.textspan",
     "load": "clip",
-    "open_run": "runs",
-    "textspan": "text_span",
+    "open_run": "runs.run",
+    "textspan": "analyses.textspan",
 }
 __all__ = [
     "Clip", "ClipConfig", "Compute", "Contributions", "Moments", "PreprocessConfig", "Run", "TextConfig", "TextSpan",

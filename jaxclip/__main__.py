@@ -1,5 +1,5 @@
 """`python -m jaxclip`."""
 
-from jaxclip.cli import main
+from jaxclip.cli.main import main
 
 main()

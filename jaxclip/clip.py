@@ -15,13 +15,13 @@ from jaxtyping import Array, Float, Int
 from jaxclip import preprocess as pictures
 from jaxclip.axes import AnyArray
 from jaxclip.config import ClipConfig, Compute
-from jaxclip.own_terms import on_own_terms
-from jaxclip.params import flatten
-from jaxclip.plain_files import expanded
-from jaxclip.shown import counted
-from jaxclip.text import TextTransformer
+from jaxclip.files.plain import expanded
+from jaxclip.model.params import flatten
+from jaxclip.model.text import TextTransformer
+from jaxclip.model.vision import VisionTransformer
+from jaxclip.numerics.arrays import counted
+from jaxclip.numerics.own_terms import on_own_terms
 from jaxclip.tokenizer import Tokenizer
-from jaxclip.vision import VisionTransformer
 
 
 @partial(
@@ -164,7 +164,7 @@ def _placed(source: str | Path) -> str:
 
 @on_own_terms
 def build(config: ClipConfig, params: dict[str, Any], compute: Compute, words: Tokenizer) -> Clip:
-    """The towers filled with a parameter tree (names as in `jaxclip.vision` and `jaxclip.text`)."""
+    """The towers filled with a parameter tree (names as in `jaxclip.model.vision` and `jaxclip.model.text`)."""
     bias = params.get("logit_bias")
     return Clip(
         vision=fill(VisionTransformer, config.vision, params["vision"], compute),

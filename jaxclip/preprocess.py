@@ -16,8 +16,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
 from jaxclip.config import Library, PreprocessConfig
-from jaxclip.image_files import PILLOWS_LIMIT, explained, read_picture
-from jaxclip.shown import counted
+from jaxclip.files.images import PILLOWS_LIMIT, explained, read_picture
+from jaxclip.numerics.arrays import counted
 
 ImageLike = Image.Image | str | Path | bytes | np.ndarray
 """A Pillow image, a file's path, a file's bytes, or pixels `[height, width, 3]` as uint8."""
@@ -83,7 +83,7 @@ def shown(image: Image.Image, config: PreprocessConfig) -> UInt8[np.ndarray, "he
     Where it is resized with its alpha channel, what is wholly transparent turns black, whatever colour lay there.
 
     Args:
-      image: what `jaxclip.image_files.read_picture` gives.
+      image: what `jaxclip.files.images.read_picture` gives.
       config: the checkpoint's own preprocessing.
     """
     image = _entering(image, config)

@@ -23,8 +23,8 @@ import regex
 from jaxtyping import Int, Integer
 from tokenizers.models import BPE
 
-from jaxclip.plain_files import is_there, refuse_special
-from jaxclip.strict_json import read_object
+from jaxclip.files.plain import is_there, refuse_special
+from jaxclip.files.strict_json import read_object
 
 Clean = Literal["lower", "whitespace", "canonicalize", "transformers", "none"]
 """OpenCLIP's: `lower` is CLIP's, `whitespace` keeps the case, `canonicalize` also drops punctuation (SigLIP, mT5).

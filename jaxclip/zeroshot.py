@@ -8,9 +8,9 @@ from jaxtyping import Array, Float, Int
 
 from jaxclip.axes import AnyArray
 from jaxclip.clip import Clip
-from jaxclip.data.classes import prompts as filled
-from jaxclip.nonfinite import check_texts
-from jaxclip.own_terms import on_own_terms
+from jaxclip.data.class_names import prompts as filled
+from jaxclip.model.nonfinite import check_texts
+from jaxclip.numerics.own_terms import on_own_terms
 
 
 @on_own_terms

@@ -5,7 +5,7 @@
     python tpu/plan_table.py --page                                           # writes the page, compiles nothing
 
 An answer is written as soon as it is there, and asked once: run it again to go on. Compiled quickly by default (see
-`jaxclip.planner.Effort`).
+`jaxclip.planner.plan.Effort`).
 """
 
 import argparse
@@ -17,10 +17,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.formats.openclip import openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.readers.tensors import CheckpointError  # pyright: ignore[reportMissingImports]
 from jaxclip.convert.registry import model_cfg, model_names  # pyright: ignore[reportMissingImports]
-from jaxclip.convert.tensors import CheckpointError  # pyright: ignore[reportMissingImports]
-from jaxclip.planner import Chip, Plan, ask, python_with_libtpu
+from jaxclip.planner.plan import Chip, Plan, ask, python_with_libtpu
 from jaxclip.report.plan import size
 
 ROOT = Path(__file__).resolve().parents[1]

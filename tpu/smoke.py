@@ -17,12 +17,12 @@ import numpy as np
 from flax import nnx
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from jaxclip import cluster, sharding
 from jaxclip.config import Compute, DType, VisionConfig
-from jaxclip.heads import head_state
-from jaxclip.moments import Moments
-from jaxclip.shard_moments import summed
-from jaxclip.vision import VisionTransformer
+from jaxclip.devices import cluster, sharding
+from jaxclip.model.head_coordinates import head_state
+from jaxclip.model.vision import VisionTransformer
+from jaxclip.numerics.moments import Moments
+from jaxclip.runs.sharded_moments import summed
 
 CONFIG = VisionConfig(
     image_size=(64, 64), patch_size=(16, 16), width=256, n_layers=4, n_heads=8, mlp_dim=512, embed_dim=128,

@@ -22,15 +22,15 @@ import matplotlib
 import tyro
 from matplotlib.figure import Figure
 
-from jaxclip.ablation import Ablation
-from jaxclip.classes import Classes, run_classes
+from jaxclip.analyses.ablation import Ablation
+from jaxclip.analyses.ablation_sweeps import ablation_sets, sweep
+from jaxclip.cli.checks import say
+from jaxclip.cli.commands.run import Run as RunCommand
+from jaxclip.cli.inputs import run_model
 from jaxclip.clip import Clip
-from jaxclip.commands.common import say
-from jaxclip.commands.inputs import run_model
-from jaxclip.commands.run import Run as RunCommand
 from jaxclip.report.tables import print_numbers
-from jaxclip.runs import Run, open_run
-from jaxclip.sweeps import ablation_sets, sweep
+from jaxclip.runs.run import Run, open_run
+from jaxclip.runs.task import Classes, run_classes
 from jaxclip.zeroshot import class_embeddings
 
 LAION = ("ViT-B-16/laion2b_s34b_b88k", "ViT-L-14/laion2b_s32b_b82k", "ViT-H-14/laion2b_s32b_b79k")
@@ -136,7 +136,8 @@ def task(setting: Setting, run: Run) -> tuple[Clip, Classes, Any]:
 
 
 def ablated(setting: Setting, run: Run, names: Mapping[str, str]) -> Values:
-    """Per cent classified correctly under sets of `jaxclip.sweeps.ablation_sets`, by names of one's own."""
+    """Per cent classified correctly under sets of `jaxclip.analyses.ablation_sweeps.ablation_sets`, by names of one's
+    own."""
     _, classes, embeddings = task(setting, run)
     vision, rows = run.config.vision, classes.rows
     sets = ablation_sets(vision.n_layers, vision.n_heads, n_late=setting.late)

@@ -1,7 +1,7 @@
 """What a pass over a data set takes: `python experiments/paper/cost.py` for the paper's three models.
 
-Memory is the compiler's own figure for the step of a pass, weights included: the program of `jaxclip.planner`, lowered
-from shapes and compiled for one device of this machine. Operations are those of its matrix products. Time is an
+Memory is the compiler's own figure for the step of a pass, weights included: the program of `jaxclip.planner.plan`,
+lowered from shapes and compiled for one device of this machine. Operations are those of its matrix products. Time is an
 estimate: operations over the rate at which this machine decomposes eight images with the first model, random weights,
 measured on the spot. For a TPU slice ask `jaxclip plan`, which compiles for one.
 """
@@ -15,21 +15,22 @@ import numpy as np
 from flax import nnx
 
 import jaxclip
-from jaxclip import planner, sharding
-from jaxclip.bank import row_shapes
-from jaxclip.commands.common import resolve
+from jaxclip.cli.checks import resolve
 from jaxclip.config import Compute, VisionConfig
-from jaxclip.convert.configs import openclip_towers  # pyright: ignore[reportMissingImports]
+from jaxclip.convert.formats.openclip import openclip_towers  # pyright: ignore[reportMissingImports]
 from jaxclip.convert.registry import model_cfg, model_names  # pyright: ignore[reportMissingImports]
-from jaxclip.hlo import work
+from jaxclip.devices import sharding
+from jaxclip.model.vision import VisionTransformer
+from jaxclip.planner import plan
+from jaxclip.planner.work import work
 from jaxclip.report.tables import print_numbers
-from jaxclip.vision import VisionTransformer
+from jaxclip.runs.bank import row_shapes
 
 
 def of_pass(config: VisionConfig, n_images: int, batch: int) -> dict[str, float]:
     """Bytes of a step and of the bank, and operations of an image."""
     mesh = sharding.make_mesh(1, 1, jax.devices()[:1])
-    compiled = planner.lower(config, planner.Plan(batch=batch, detail="pass"), mesh).compile()
+    compiled = plan.lower(config, plan.Plan(batch=batch, detail="pass"), mesh).compile()
     held = compiled.memory_analysis()
     assert held is not None
     step = held.argument_size_in_bytes + held.temp_size_in_bytes

@@ -16,7 +16,7 @@ from pathlib import Path
 from common import LAION, Setting, Values, main, with_scenes
 from PIL import Image
 
-from jaxclip.commands.heatmap import Heatmap
+from jaxclip.cli.commands.heatmap import Heatmap
 from jaxclip.data.scenes import scene
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from common import LAION, Setting, Values, main, passed, with_scenes
 
-from jaxclip.commands.retrieve import Retrieve
+from jaxclip.cli.commands.retrieve import Retrieve
 
 
 @dataclass(frozen=True)

@@ -20,9 +20,9 @@ from typing import Literal
 from common import Setting, Values, main, with_scenes
 
 import jaxclip
-from jaxclip.commands.common import resolve
-from jaxclip.data.classes import class_words
-from jaxclip.data.segmentation_data import open_masked
+from jaxclip.cli.checks import resolve
+from jaxclip.data.class_names import class_words
+from jaxclip.data.masks.open_masked import open_masked
 from jaxclip.report.segment import Named
 from jaxclip.zeroshot import class_embeddings
 

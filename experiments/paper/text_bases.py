@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 from common import Setting, Values, main, passed, with_scenes
 
-from jaxclip.commands.textspan import TextSpan
+from jaxclip.cli.commands.textspan import TextSpan
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,11 @@ import numpy as np
 from common import Setting, Values, main, passed, with_scenes
 from matplotlib.figure import Figure
 
-from jaxclip.commands.inputs import open_pool, pool_embeddings, run_model
+from jaxclip.analyses.retrieval import bank_head_sum
+from jaxclip.analyses.textspan import head_bases
+from jaxclip.cli.inputs import open_pool, pool_embeddings, run_model
 from jaxclip.report.figures import save
-from jaxclip.report.neighbours import pictures
-from jaxclip.retrieval import bank_head_sum
-from jaxclip.text_span import head_bases
+from jaxclip.report.retrieve import pictures
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from common import LAION, Setting, Values, main, passed, with_scenes
 
-from jaxclip.commands.debias import Debias
+from jaxclip.cli.commands.debias import Debias
 
 
 @dataclass(frozen=True)

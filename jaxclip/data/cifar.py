@@ -7,10 +7,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from jaxclip.data.classes import class_words
+from jaxclip.data.class_names import class_words
 from jaxclip.data.source import Example, Stored, digest
 from jaxclip.data.tables import read_text
-from jaxclip.plain_files import is_there, open_plain
+from jaxclip.files.plain import is_there, open_plain
 
 SIDE, PIXELS = 32, 3 * 32 * 32
 
@@ -19,7 +19,7 @@ class Cifar:
     """Images of 32 x 32 pixels, with `label` and, for CIFAR-100, `coarse` (its twenty superclasses).
 
     A record is its label bytes, then all red, all green and all blue values, row by row. Names of the classes are the
-    data set's own; `jaxclip.data.classes` has words for them.
+    data set's own; `jaxclip.data.class_names` has words for them.
     """
 
     kind = "cifar"

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxclip.data.classes import readable
-from jaxclip.data.files import Files
+from jaxclip.data.class_names import readable
+from jaxclip.data.image_folders import Files
 from jaxclip.data.source import Labels
 from jaxclip.data.tables import read_text
-from jaxclip.plain_files import is_there
+from jaxclip.files.plain import is_there
 
 
 class Cub(Files):

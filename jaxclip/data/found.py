@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxclip.data.source import First, Source
 from jaxclip.data.walk import named_folders, named_kinds
-from jaxclip.image_files import open_image
+from jaxclip.files.images import open_image
 
 MOST_NAMES = 10
 LOOKED_AT = 16

@@ -4,11 +4,11 @@ import os
 from pathlib import Path
 from typing import Any
 
-from jaxclip.data.files import Files, listed
+from jaxclip.data.image_folders import Files, listed
 from jaxclip.data.tables import path_column, read_table, read_text
 from jaxclip.data.walk import images_below
-from jaxclip.plain_files import is_there
-from jaxclip.strict_json import parse_json
+from jaxclip.files.plain import is_there
+from jaxclip.files.strict_json import parse_json
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxclip.data.classes import class_words, imagenet_own
-from jaxclip.data.files import ClassFolders, Files, Folder
+from jaxclip.data.class_names import class_words, imagenet_own
+from jaxclip.data.image_folders import ClassFolders, Files, Folder
 from jaxclip.data.label_order import in_order
 from jaxclip.data.matlab import read_matlab
 from jaxclip.data.source import Labels
 from jaxclip.data.tables import read_table, read_text
 from jaxclip.data.walk import images_below, subfolders
-from jaxclip.plain_files import is_there
-from jaxclip.shown import counted
+from jaxclip.files.plain import is_there
+from jaxclip.numerics.arrays import counted
 
 
 class ImageNet(Files):

@@ -11,7 +11,7 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-from jaxclip.plain_files import is_there, read_bytes
+from jaxclip.files.plain import is_there, read_bytes
 
 MAX_FILE, MAX_INSIDE = 2**24, 2**26  # bytes, as stored and unpacked; ImageNet's meta.mat takes a quarter of a million
 MATRIX, COMPRESSED = 14, 15

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip.data.source import Source
-from jaxclip.plain_files import expanded
+from jaxclip.files.plain import expanded
 
 _NAMED = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)")
 

@@ -29,7 +29,7 @@ class Example(NamedTuple):
 
 
 class Origin(NamedTuple):
-    """What `jaxclip.data.sources.open_data` opened a source from; a command opens it again with the same words."""
+    """What `jaxclip.data.open_data.open_data` opened a source from; a command opens it again with the same words."""
 
     data: str = ""
     split: str | None = None

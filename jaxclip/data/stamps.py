@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import UInt64
 
 from jaxclip.data.source import Stored, stored
-from jaxclip.plain_files import open_plain
+from jaxclip.files.plain import open_plain
 
 SIZE_AND_TIME, ALL_BUT_CONTENTS = 2, 4
 """Columns of a stamp that a fingerprint holds, and those that need no reading."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from jaxclip.data.label_order import whole
-from jaxclip.plain_files import read_bytes
+from jaxclip.files.plain import read_bytes
 
 PATH_COLUMNS = (
     "path", "image", "file", "filename", "file_name", "img_filename", "image_path", "filepath", "file_path", "img_path",

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from jaxclip.image_files import suffixes
-from jaxclip.shown import counted
+from jaxclip.files.images import suffixes
+from jaxclip.numerics.arrays import counted
 
 SYSTEM_FOLDERS = frozenset(
     name.casefold()

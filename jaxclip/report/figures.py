@@ -10,9 +10,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from matplotlib.figure import Figure
 
+from jaxclip.files.whole import write_whole
 from jaxclip.report.colours import diverging, on_paper
 from jaxclip.report.lettering import letter, wrapped
-from jaxclip.whole_files import write_whole
 
 DOTS_PER_INCH = 300.0
 

@@ -7,19 +7,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from jaxclip.analyses.direct_effects import similarities
+from jaxclip.analyses.segmentation.view import Box, maps_to_picture
 from jaxclip.clip import Clip
 from jaxclip.config import VisionConfig
-from jaxclip.data.mask_files import save_png
-from jaxclip.data.picture_files import PictureReader
-from jaxclip.effects import similarities
-from jaxclip.frames import Box, maps_to_picture
-from jaxclip.nonfinite import check_images
+from jaxclip.data.masks.mask_files import save_png
+from jaxclip.data.masks.picture_files import PictureReader
+from jaxclip.files.whole import write_results
+from jaxclip.model.nonfinite import check_images
+from jaxclip.model.text_maps import chosen_heads, text_maps
+from jaxclip.model.token_grid import TokenGrid
+from jaxclip.numerics.arrays import counted
 from jaxclip.preprocess import crop_box, shown
 from jaxclip.report.overlays import Row, for_figure, overlay, overlay_figure, save_overlay_figure
-from jaxclip.shown import counted
-from jaxclip.spatial import chosen_heads, text_maps
-from jaxclip.token_grid import TokenGrid
-from jaxclip.whole_files import write_results
 from jaxclip.zeroshot import contrast, text_embeddings
 
 MOST_PANELS = 400
@@ -48,7 +48,7 @@ def heatmap_picture(
     value a patch) and `files`.
 
     Args:
-      heads: the heads that count, as `jaxclip.spatial.chosen_heads` reads them; all by default.
+      heads: the heads that count, as `jaxclip.model.text_maps.chosen_heads` reads them; all by default.
       each: a row for each of these heads as well.
       relative: each text minus the mean of all given, where there are several.
       formats: of the figure; png, svg or pdf.

@@ -11,7 +11,7 @@ from matplotlib import font_manager
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from jaxclip.printable import printable
+from jaxclip.files.printable import printable
 
 PLAIN = "DejaVu Sans"
 """The font that comes with matplotlib; others are looked for where it lacks a letter."""

@@ -10,7 +10,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from jaxclip.frames import UNSEEN
+from jaxclip.analyses.segmentation.view import UNSEEN
 from jaxclip.report.colours import on_paper
 
 COLOURS = (

@@ -15,7 +15,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from PIL import Image
 
-from jaxclip.frames import Box
+from jaxclip.analyses.segmentation.view import Box
 from jaxclip.report.colours import diverging, on_paper
 from jaxclip.report.figures import write
 from jaxclip.report.lettering import wrapped

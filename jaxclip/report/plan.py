@@ -9,7 +9,7 @@ GIB = 2**30
 
 
 def print_plan(result: Mapping[str, Any]) -> None:
-    """What `jaxclip.planner.make` found, in two tables."""
+    """What `jaxclip.planner.plan.make` found, in two tables."""
     asked = result["question"]
     title = f"{result['model']}, {asked['detail']}, batch {asked['batch']} on {asked['chip']} {asked['topology']}"
     rows = {"fits": ("yes" if result["fits"] else "no",)}

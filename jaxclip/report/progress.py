@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from jaxclip.printable import printable
+from jaxclip.files.printable import printable
 from jaxclip.report.stages import watched
 
 

@@ -9,22 +9,22 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from jaxclip.analyses.segmentation.metrics import Segmented
+from jaxclip.analyses.segmentation.segment_data import SegmentOptions, check_masks, ordered, segment_data, write_masks
+from jaxclip.analyses.segmentation.view import UNSEEN
 from jaxclip.clip import Clip
-from jaxclip.data.mask_files import read_mask
-from jaxclip.data.masked import MaskedSource
-from jaxclip.frames import UNSEEN
-from jaxclip.metrics import Segmented
-from jaxclip.plain_files import is_there
-from jaxclip.pools import read_lines
+from jaxclip.data.masks.mask_files import read_mask
+from jaxclip.data.masks.source import MaskedSource
+from jaxclip.data.text_pools import read_lines
+from jaxclip.files.plain import is_there
+from jaxclip.model.text_maps import chosen_heads
+from jaxclip.numerics.arrays import counted
 from jaxclip.preprocess import shown
 from jaxclip.report.figures import save_all
 from jaxclip.report.masks import Shown, masks_figure
 from jaxclip.report.progress import bar
 from jaxclip.report.stages import stages
 from jaxclip.report.tables import print_numbers
-from jaxclip.segment_pass import SegmentOptions, check_masks, ordered, segment_data, write_masks
-from jaxclip.shown import counted
-from jaxclip.spatial import chosen_heads
 from jaxclip.zeroshot import class_embeddings, fill_templates
 
 TEMPLATE = "a photo of a {}."
@@ -112,8 +112,8 @@ def segment_to_folder(
 
     Returns:
       `model`, `way`, `frame`, `window`, `classes`, `background`, `heads`, `n_images`; `masks`, how the numbers in mask
-      files were read; `metrics` as `jaxclip.metrics.Segmented.to_dict` has them, None without masks; `notes`, why they
-      say nothing, if so; `class_iou`, the same by name (in the paper's
+      files were read; `metrics` as `jaxclip.analyses.segmentation.metrics.Segmented.to_dict` has them, None without
+      masks; `notes`, why they say nothing, if so; `class_iou`, the same by name (in the paper's
       way: background and foreground); and `images`, each with `name`, `mask` (its file; label i + 1 is class i,
       in the paper's way 1 is the foreground; 255 was not seen), `shares` of the picture by class, and, in the paper's
       way, the `class` it is taken for; and the figure's `files`.

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
-from jaxclip.printable import printable
+from jaxclip.files.printable import printable
 
 Stage = Callable[..., None]
 """(stage, done=0, total=None): what is being done and, where it can be counted, how much of it."""

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from jaxclip.printable import printable
+from jaxclip.files.printable import printable
 from jaxclip.verify import Check
 
 WIDE = 1000

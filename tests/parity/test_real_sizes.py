@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import jaxclip
-from jaxclip.contributions import Constants, Detail
+from jaxclip.model.contributions import Constants, Detail
 
 LARGE = pytest.mark.large
 

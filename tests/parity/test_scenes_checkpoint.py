@@ -14,7 +14,7 @@ import jaxclip
 from jaxclip import convert
 from jaxclip.config import ClipConfig, PreprocessConfig, TextConfig, VisionConfig
 from jaxclip.data.scenes import CHECKPOINT, FACTORS, PROMPTS, prompts, scene
-from jaxclip.params import flatten, shapes
+from jaxclip.model.params import flatten, shapes
 from jaxclip.tokenizer import from_folder
 
 SCRIPT = Path(__file__).resolve().parents[2] / "experiments" / "export_scenes.py"

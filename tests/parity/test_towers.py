@@ -16,7 +16,7 @@ from parity import checkpoints
 from parity.checkpoints import CFG, OPTIONS, config
 
 import jaxclip
-from jaxclip.contributions import AXES, Constants, Detail
+from jaxclip.model.contributions import AXES, Constants, Detail
 
 
 def training(folder):

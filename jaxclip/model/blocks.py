@@ -1,0 +1,147 @@
+"""The transformer blocks of either tower, weights stacked on axis 0 and scanned: depth costs nothing to compile.
+
+A block adds to the residual stream twice, attention and then MLP, each after a LayerNorm of its own:
+
+    x = x + LayerScale(attention(LayerNorm(x)));  x = x + LayerScale(MLP(LayerNorm(x)))
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float
+
+from jaxclip.config import Activation, Compute, TextConfig, VisionConfig
+from jaxclip.model import attention
+from jaxclip.numerics import ops
+
+
+def weight(shape: tuple[int, ...], std: float, rngs: nnx.Rngs) -> nnx.Param:
+    return nnx.Param(std * jax.random.normal(rngs.params(), shape))
+
+
+class Affine(nnx.Module):
+    """A matrix product with a bias; the axes are named where it is used."""
+
+    kernel: nnx.Param
+    bias: Any  # nnx.Param; None for the one product without it, the text projection of most checkpoints
+
+    def __init__(self, shape: tuple[int, ...], bias: tuple[int, ...] | None, std: float, rngs: nnx.Rngs):
+        self.kernel = weight(shape, std, rngs)
+        self.bias = None if bias is None else nnx.Param(jnp.zeros(bias))
+
+
+class Norm(nnx.Module):
+    """LayerNorm's weights."""
+
+    scale: nnx.Param
+    bias: nnx.Param
+
+    def __init__(self, *shape: int):
+        self.scale = nnx.Param(jnp.ones(shape))
+        self.bias = nnx.Param(jnp.zeros(shape))
+
+
+class Blocks(nnx.Module):
+    """The weights of all blocks of a tower, layer first."""
+
+    ln_1: Norm
+    attn_in: Affine
+    attn_out: Affine
+    ls_1: nnx.Param | None
+    ln_2: Norm
+    mlp_in: Affine
+    mlp_out: Affine
+    ls_2: nnx.Param | None
+
+    def __init__(self, config: VisionConfig | TextConfig, rngs: nnx.Rngs):
+        layer, width, neurons = config.n_layers, config.width, config.mlp_dim
+        head, dim = config.n_heads, config.head_dim
+        residual = (2 * layer * width) ** -0.5
+        self.ln_1 = Norm(layer, width)
+        self.attn_in = Affine((layer, width, 3, head, dim), (layer, 3, head, dim), width**-0.5, rngs)
+        self.attn_out = Affine((layer, head, dim, width), (layer, width), residual, rngs)
+        self.ls_1 = nnx.Param(jnp.ones((layer, width))) if config.layer_scale else None
+        self.ln_2 = Norm(layer, width)
+        self.mlp_in = Affine((layer, width, neurons), (layer, neurons), (2 * width) ** -0.5, rngs)
+        self.mlp_out = Affine((layer, neurons, width), (layer, width), residual, rngs)
+        self.ls_2 = nnx.Param(jnp.ones((layer, width))) if config.layer_scale else None
+
+    def output(self) -> tuple[Float[Array, "layer head head_dim width"], Float[Array, "layer width"]]:
+        """W_O and b_O of every layer in float32, LayerScale multiplied in: attention adds values @ W_O + b_O."""
+        kernel, bias = self.attn_out.kernel[...].astype(jnp.float32), self.attn_out.bias[...].astype(jnp.float32)
+        if self.ls_1 is None:
+            return kernel, bias
+        gamma = self.ls_1[...].astype(jnp.float32)
+        return kernel * gamma[:, None, None, :], bias * gamma
+
+
+def cast(tree: Any, compute: Compute) -> Any:
+    """The same weights in the dtype they are multiplied in."""
+    return jax.tree.map(lambda x: x.astype(compute.dtype), tree)
+
+
+def project_in(
+    block: Blocks, x: Float[Array, "batch token width"], eps: float, compute: Compute
+) -> tuple[Float[Array, "batch head token head_dim"], ...]:
+    """Queries, keys and values of one block; value biases included."""
+    y = ops.layer_norm(x, block.ln_1.scale[...], block.ln_1.bias[...], eps).astype(compute.dtype)
+    kernel, bias = cast((block.attn_in.kernel[...], block.attn_in.bias[...]), compute)
+    # In the order of the product first, so that neither weights nor tokens are turned for it; then heads before tokens:
+    # batched products over leading axes are several times faster on CPU.
+    qkv = jnp.einsum("btw,wxhc->btxhc", y, kernel, precision=compute.precision) + bias
+    q, k, v = qkv.transpose(2, 0, 3, 1, 4)
+    return q, k, v
+
+
+def project_out(
+    block: Blocks, heads: Float[Array, "batch head token head_dim"], compute: Compute
+) -> Float[Array, "batch token width"]:
+    """What attention adds to the residual stream, from the mixed values of its heads."""
+    kernel, bias = cast((block.attn_out.kernel[...], block.attn_out.bias[...]), compute)
+    return scale(jnp.einsum("bhtc,hcw->btw", heads, kernel, precision=compute.precision) + bias, block.ls_1)
+
+
+def mlp(
+    block: Blocks, x: Float[Array, "batch token width"], activation: Activation, eps: float, compute: Compute
+) -> tuple[Float[Array, "batch token neuron"], Float[Array, "batch token width"]]:
+    """The MLP's neurons after the activation, and what they add to the residual stream."""
+    y = ops.layer_norm(x, block.ln_2.scale[...], block.ln_2.bias[...], eps).astype(compute.dtype)
+    into, out = cast((block.mlp_in, block.mlp_out), compute)
+    hidden = jnp.einsum("btw,wm->btm", y, into.kernel[...], precision=compute.precision) + into.bias[...]
+    hidden = ops.activate(hidden, activation)
+    added = jnp.einsum("btm,mw->btw", hidden, out.kernel[...], precision=compute.precision) + out.bias[...]
+    return hidden, scale(added, block.ls_2)
+
+
+def scale(x: Float[Array, "batch token width"], gamma: nnx.Param | None) -> Float[Array, "batch token width"]:
+    return x if gamma is None else x * gamma[...].astype(x.dtype)
+
+
+def attend(
+    q: Float[Array, "batch head query head_dim"],
+    k: Float[Array, "batch head token head_dim"],
+    v: Float[Array, "batch head token head_dim"],
+    mask: Bool[Array, "#batch #query token"] | None,
+    compute: Compute,
+) -> Float[Array, "batch head query head_dim"]:
+    """Values mixed by the pattern, for every query; the pattern itself need not become an array."""
+    if mask is None and attention.applies(compute, q.shape[-1]):
+        return attention.attend(q, k, v, partial(mix, mask=None, compute=compute))
+    return mix(q, k, v, mask, compute)
+
+
+def mix(
+    q: Float[Array, "batch head query head_dim"],
+    k: Float[Array, "batch head token head_dim"],
+    v: Float[Array, "batch head token head_dim"],
+    mask: Bool[Array, "#batch #query token"] | None,
+    compute: Compute,
+    nudge: Float[Array, "batch head query token"] | None = None,
+) -> Float[Array, "batch head query head_dim"]:
+    """The same by the pattern as an array, to which a `nudge` is added after the softmax."""
+    pattern = ops.pattern(q, k, mask, compute.precision)
+    pattern = pattern if nudge is None else pattern + nudge
+    return jnp.einsum("bhqt,bhtc->bhqc", pattern.astype(v.dtype), v, precision=compute.precision)
