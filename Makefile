@@ -17,8 +17,8 @@ help: ## what can be made
 demo: $(VENV)/.runtime ## convert the shipped CLIP, check the sum, write figures to demo_out/
 	$(BIN)/jaxclip demo
 
-test: $(VENV)/.test ## run the tests; PYTEST_ARGS="-k tokenizer" picks some
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(PYTEST_ARGS)
+test: $(VENV)/.test ## run the tests; ROOM=model those of one room, PYTEST_ARGS="-k tokenizer" some
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(if $(ROOM),tests/$(ROOM)) $(PYTEST_ARGS)
 
 oldest: $(BIN)/python ## run the tests with the oldest version of every dependency, in .venv-oldest
 	$(BIN)/python -m venv .venv-oldest

@@ -7,9 +7,11 @@
 Source: Gandelsman, Efros and Steinhardt, arXiv:2310.05916.
 """
 
+import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from jaxclip.moved import Moved
 from jaxclip.version import __version__ as __version__
 
 if TYPE_CHECKING:
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from jaxclip.model.vision import VisionTransformer
     from jaxclip.numerics.moments import Moments
     from jaxclip.runs.run import Run, open_run
+
+sys.meta_path.append(Moved())
 
 # JAX takes seconds to import, so names arrive when they are asked for.
 _HOMES = {

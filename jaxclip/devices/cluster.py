@@ -89,7 +89,7 @@ def joined(
     """
     import jax
 
-    from jaxclip.runs.run_pass import Stopped
+    from jaxclip.devices.hosts import Stopped
 
     if jax.__version_info__ < OLDEST:
         raise ValueError(

@@ -15,8 +15,8 @@ import numpy as np
 from jax.experimental.multihost_utils import process_allgather
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from jaxclip.files.differences import differences
 from jaxclip.files.plain import is_there, read_bytes
-from jaxclip.runs.goes_on import differences
 
 
 def is_first() -> bool:
@@ -125,3 +125,7 @@ class Vote:
         said = np.full(jax.local_device_count(), number, np.int32)
         last, self._pending = self._pending, self._largest(jax.make_array_from_process_local_data(self._split, said))
         return 0 if last is None else int(last)
+
+
+class Stopped(Exception):
+    """An order to stop, which all hosts follow at the same step, once what is done is saved."""

@@ -19,13 +19,14 @@ from jaxclip.data.source import Source, origin
 from jaxclip.data.stamps import Listing
 from jaxclip.files import plain
 from jaxclip.files.checksums import changed, checksums
+from jaxclip.files.differences import differences
 from jaxclip.files.plain import is_there
 from jaxclip.files.strict_json import MAX_LARGE, parse_object
 from jaxclip.files.whole import check_free_place, check_own_folder, is_draft, no_folder, own, replaced
 from jaxclip.model.head_coordinates import head_matrices
 from jaxclip.model.params import flatten
 from jaxclip.runs import lock_holder
-from jaxclip.runs.goes_on import STAMPS, as_file, changed_files, check_files, check_program, differences
+from jaxclip.runs.goes_on import STAMPS, as_file, changed_files, check_files, check_program
 from jaxclip.runs.program import program
 
 FORMAT = 4

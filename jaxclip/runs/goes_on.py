@@ -4,8 +4,7 @@ What differs can be accepted; the state that is saved next then says so, for the
 """
 
 import io
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ import numpy as np
 
 from jaxclip.data.stamps import ALL_BUT_CONTENTS, Listing
 from jaxclip.files.checksums import changed
+from jaxclip.files.differences import differences
 from jaxclip.files.plain import open_plain, read_bytes
 from jaxclip.files.strict_json import parse_json
 from jaxclip.runs.order import Order
@@ -119,23 +119,6 @@ def as_file(listing: Listing) -> bytes:
     whole = io.BytesIO()
     np.save(whole, listing.stamps)
     return whole.getvalue()
-
-
-def differences(one: Any, other: Any, path: str = "", between: str = "was {} and is {}") -> Iterator[str]:
-    """What differs between two values of JSON, each difference with where it is."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        for key in one.keys() | other.keys():
-            yield from differences(one.get(key), other.get(key), f"{path}.{key}" if path else key, between)
-    elif one != other:
-        yield f"{path} {between.format(*_short(one, other))}"
-
-
-def _short(one: Any, other: Any) -> list[str]:
-    """Both in few words; where they begin alike for long, by where they part."""
-    texts = [json.dumps(value, ensure_ascii=False) for value in (one, other)]
-    alike = next((place for place, (x, y) in enumerate(zip(*texts, strict=False)) if x != y), min(map(len, texts)))
-    cut = [f"...{text[alike - 10 :]}" if alike > 20 else text for text in texts]
-    return [text if len(text) <= 40 else f"{text[:30]}..." for text in cut]
 
 
 def changes_of(arrays: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -29,6 +29,7 @@ from jaxclip.clip import Clip
 from jaxclip.data.source import Source
 from jaxclip.data.stamps import Listing
 from jaxclip.devices import hosts, sharding
+from jaxclip.devices.hosts import Stopped
 from jaxclip.files.atomic import disk_explained
 from jaxclip.files.whole import replaced
 from jaxclip.model.head_coordinates import HeadState
@@ -62,10 +63,6 @@ from jaxclip.runs.program import PARTS
 from jaxclip.runs.run import Run, State, by_key, open_run, read_state
 from jaxclip.runs.size import MEMORY, check_size
 from jaxclip.runs.step import step
-
-
-class Stopped(Exception):
-    """A pass was asked to stop, and saved what it had done."""
 
 
 @on_own_terms

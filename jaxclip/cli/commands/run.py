@@ -104,7 +104,7 @@ class Run:
         with stages("run") as at:
             at("starting")
             from jaxclip.devices import cluster
-            from jaxclip.runs.run_pass import Stopped
+            from jaxclip.devices.hosts import Stopped
 
         where = self.coordinator, self.hosts, self.host
         try:
