@@ -16,7 +16,7 @@ from test_failing_disk import shim  # noqa: F401
 
 from jaxclip.files.whole import is_draft
 
-HERE = Path(__file__).parent
+HELPERS = Path(__file__).parents[1] / "helpers"
 COMMANDS = {
     "decompose": (["scenes", "scenes/7", "--texts", "a star", "a circle"], ["--no-relative"]),
     "heatmap": (["scenes", "scenes/7", "a star", "a circle"], ["--format", "svg"]),
@@ -41,8 +41,9 @@ class Worker:
 
     def __init__(self, library, *words):
         self.process = subprocess.Popen(
-            [sys.executable, HERE / "disk_worker.py", *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-            stderr=subprocess.DEVNULL, env=os.environ | {"LD_PRELOAD": str(library)}, cwd=HERE,
+            [sys.executable, HELPERS / "disk_worker.py", *words],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            stderr=subprocess.DEVNULL, env=os.environ | {"LD_PRELOAD": str(library)}, cwd=HELPERS,
         )  # fmt: skip
 
     def __call__(self, arguments, **disk):

@@ -17,7 +17,8 @@ from test_faults import assert_whole_as_far_as_it_is
 import jaxclip
 from jaxclip.files.atomic import inventory
 
-SHIM = Path(__file__).parents[1] / "helpers" / "disk_shim.c"
+TESTS = Path(__file__).parents[1]
+SHIM = TESTS / "helpers" / "disk_shim.c"
 KEPT = "and what was done so far is kept; {}run the same command again: '{}'"
 
 
@@ -38,7 +39,7 @@ def pictures(tmp_path_factory):
 
 def pass_of(pictures, out):
     """A command that saves after every step, so that operations of all kinds come often."""
-    return ["run", HERE / "golden", pictures, "--batch", 4, "--by", "label", "--bank", "--save-every", 0, "--out", out]
+    return ["run", TESTS / "golden", pictures, "--batch", 4, "--by", "label", "--bank", "--save-every", 0, "--out", out]
 
 
 @pytest.fixture(scope="module")
@@ -109,8 +110,8 @@ def test_any_operation_may_fail(shim, pictures, whole, operations, tmp_path, cod
 def test_a_conversion_is_the_new_one_or_the_one_before(shim, tmp_path, tries):
     """Nothing lies beside it either, and Orbax's threads do not talk over the one line."""
     place = tmp_path / "place"
-    assert command.status("convert", HERE / "golden", place / "model") == 0
-    arguments = ["convert", HERE / "golden", place / "model", "--overwrite"]
+    assert command.status("convert", TESTS / "golden", place / "model") == 0
+    arguments = ["convert", TESTS / "golden", place / "model", "--overwrite"]
     assert below_shim(shim, tmp_path, arguments, log=tmp_path / "log")[0] == 0
     n = len((tmp_path / "log").read_text().splitlines())
     for at in np.random.default_rng().integers(1, n + 1, tries):
