@@ -25,6 +25,7 @@ import jaxclip
 from jaxclip.analyses.segmentation.baselines import BASELINES
 from jaxclip.analyses.segmentation.masks import foreground, heatmaps, to_pixels
 from jaxclip.analyses.segmentation.metrics import Segmented, score_batch
+from jaxclip.analyses.segmentation.named_classes import Named
 from jaxclip.analyses.segmentation.relevance import RELEVANCE
 from jaxclip.analyses.segmentation.segment_data import Frame, view
 from jaxclip.analyses.segmentation.view import UNSEEN
@@ -33,7 +34,6 @@ from jaxclip.clip import Clip
 from jaxclip.data.masks.open_masked import open_masked
 from jaxclip.data.masks.source import Masked, MaskedSource
 from jaxclip.model.text_maps import text_maps
-from jaxclip.report.segment import Named
 from jaxclip.report.tables import print_numbers
 from jaxclip.zeroshot import class_embeddings, contrast
 

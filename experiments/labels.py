@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 
 from jaxclip.analyses.head_properties import category_shares, label_shares
 from jaxclip.analyses.textspan import head_bases
-from jaxclip.cli.inputs import open_pool, pool_embeddings, run_model
 from jaxclip.report.figures import save
 from jaxclip.report.tables import print_numbers
+from jaxclip.runs.inputs import open_pool, pool_embeddings, run_model
 from jaxclip.runs.run import Run, open_run
 
 RESULTS = Path(__file__).resolve().parent / "results"

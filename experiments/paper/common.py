@@ -26,9 +26,9 @@ from jaxclip.analyses.ablation import Ablation
 from jaxclip.analyses.ablation_sweeps import ablation_sets, sweep
 from jaxclip.cli.checks import say
 from jaxclip.cli.commands.run import Run as RunCommand
-from jaxclip.cli.inputs import run_model
 from jaxclip.clip import Clip
 from jaxclip.report.tables import print_numbers
+from jaxclip.runs.inputs import run_model
 from jaxclip.runs.run import Run, open_run
 from jaxclip.runs.task import Classes, run_classes
 from jaxclip.zeroshot import class_embeddings

@@ -24,11 +24,11 @@ from common import Setting, Values, curves, main, passed, task, with_scenes
 from jaxclip.analyses.ablation import Ablation
 from jaxclip.analyses.ablation_sweeps import ablation_sets, sweep, sweep_completeness
 from jaxclip.analyses.textspan import head_bases, sizes
-from jaxclip.cli.inputs import open_pool, pool_embeddings
 from jaxclip.clip import Clip
 from jaxclip.data.scenes.captioning import one_factor_texts
 from jaxclip.data.text_pools import read_pool
 from jaxclip.report.figures import save
+from jaxclip.runs.inputs import open_pool, pool_embeddings
 from jaxclip.runs.run import Run
 from jaxclip.runs.task import Classes
 from jaxclip.zeroshot import text_embeddings

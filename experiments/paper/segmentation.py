@@ -20,10 +20,10 @@ from typing import Literal
 from common import Setting, Values, main, with_scenes
 
 import jaxclip
+from jaxclip.analyses.segmentation.named_classes import Named
 from jaxclip.cli.checks import resolve
 from jaxclip.data.class_names import class_words
 from jaxclip.data.masks.open_masked import open_masked
-from jaxclip.report.segment import Named
 from jaxclip.zeroshot import class_embeddings
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))

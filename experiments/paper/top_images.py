@@ -23,9 +23,9 @@ from matplotlib.figure import Figure
 
 from jaxclip.analyses.retrieval import bank_head_sum
 from jaxclip.analyses.textspan import head_bases
-from jaxclip.cli.inputs import open_pool, pool_embeddings, run_model
 from jaxclip.report.figures import save
-from jaxclip.report.retrieve import pictures
+from jaxclip.runs.images import run_pictures
+from jaxclip.runs.inputs import open_pool, pool_embeddings, run_model
 
 
 @dataclass(frozen=True)
@@ -53,9 +53,8 @@ def measure(setting: Top, model: str, out: Path) -> Values:
         scores = bank_head_sum(run.bank, run.matrices, [(layer, head)])[run.rows] @ embeddings[picks].T
         order = run.rows[np.argsort(-scores, axis=0, kind="stable")].T
         rows = np.concatenate([order[:, : setting.n_shown], order[:, -setting.n_shown :]], axis=1)
-        shown = dict(
-            zip(rows.ravel().tolist(), pictures(run, rows.ravel().tolist(), setting.data, setting.split), strict=True)
-        )
+        needed = rows.ravel().tolist()
+        shown = dict(zip(needed, run_pictures(run, needed, setting.data, setting.split), strict=True))
         texts = [pool.texts[pick] for pick in picks]
         save(draw(f"{layer}.{head}", texts, rows, shown), out / f"top_{layer}.{head}.png")
         found[f"{layer}.{head}"] = {

@@ -4,14 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 from matplotlib.figure import Figure
 
 from jaxclip.analyses.retrieval import Neighbours, bank_head_sum, chance, mean_precision
-from jaxclip.preprocess import unnormalize
 from jaxclip.report.colours import BLUE, GREY, RED, on_paper
 from jaxclip.report.debias import head_name
-from jaxclip.report.html.packing import Pictures, run_source
 from jaxclip.report.lettering import wrapped
 from jaxclip.report.tables import print_numbers
 from jaxclip.runs.run import Run
@@ -85,22 +83,6 @@ def neighbour_rows(run: Run, found: Neighbours, query: int) -> list[dict[str, An
         }
         for index, similarity in rows
     ]  # fmt: skip
-
-
-def pictures(run: Run, rows: Sequence[int], data: str | None, split: str | None) -> list[Image]:
-    """Images of a run as its model saw them.
-
-    Raises:
-      ValueError, FileNotFoundError: they are not where they were.
-    """
-    config = run.config.preprocess
-    inputs = Pictures(run, run_source(run, data, split), config).inputs(rows)
-    return [unnormalize(image, config) for image in inputs]
-
-
-def seen(run: Run, image: Float[np.ndarray, "height width channel"]) -> Image:
-    """A picture as the model saw it."""
-    return unnormalize(image, run.config.preprocess)
 
 
 @on_paper

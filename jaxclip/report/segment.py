@@ -4,19 +4,18 @@ from collections.abc import Sequence
 from itertools import count
 from math import ceil
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from jaxclip.analyses.segmentation.metrics import Segmented
+from jaxclip.analyses.segmentation.metrics import Segmented, remarks
+from jaxclip.analyses.segmentation.named_classes import Named
 from jaxclip.analyses.segmentation.segment_data import SegmentOptions, check_masks, ordered, segment_data, write_masks
 from jaxclip.analyses.segmentation.view import UNSEEN
 from jaxclip.clip import Clip
 from jaxclip.data.masks.mask_files import read_mask
-from jaxclip.data.masks.source import MaskedSource
-from jaxclip.data.text_pools import read_lines
-from jaxclip.files.plain import is_there
+from jaxclip.data.masks.source import MaskedSource, Maskless
 from jaxclip.model.text_maps import chosen_heads
 from jaxclip.numerics.arrays import counted
 from jaxclip.preprocess import shown
@@ -25,74 +24,11 @@ from jaxclip.report.masks import Shown, masks_figure
 from jaxclip.report.progress import bar
 from jaxclip.report.stages import stages
 from jaxclip.report.tables import print_numbers
-from jaxclip.zeroshot import class_embeddings, fill_templates
+from jaxclip.zeroshot import class_embeddings
 
-TEMPLATE = "a photo of a {}."
 MOST_SHOWN, MOST_SIDE = 9, 2048
 LEAST_SHARE = 0.01
 """Of a picture, for a class to be named above it."""
-
-
-class Named(NamedTuple):
-    """Classes and background by name, each with its prompts."""
-
-    classes: tuple[str, ...]
-    background: tuple[str, ...]
-    prompts: list[list[str]]
-
-    @classmethod
-    def read(
-        cls, source: MaskedSource, classes: Sequence[str], background: Sequence[str], templates: Path | None = None
-    ) -> "Named":
-        """From what a user gives: names, or a file with one a line; else the data's own.
-
-        Raises:
-          ValueError: neither the user nor the data names classes, their file is empty, or one comes twice.
-        """
-        asked = tuple(classes)
-        if len(asked) == 1 and is_there(asked[0]):
-            asked = tuple(filter(None, read_lines(asked[0])))
-            if not asked:
-                raise ValueError(f"{classes[0]} names no classes; it should have one a line.")
-        names = asked or source.class_names
-        if not names:
-            raise ValueError("no classes: the data does not name any; pass them as classes.")
-        if twice := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"every class must be named once; got {twice[0]!r} {names.count(twice[0])} times.")
-        ways = [TEMPLATE] if templates is None else list(filter(None, read_lines(templates)))
-        prompts = fill_templates([name.replace("_", " ") for name in names], ways)
-        if source.kind == "scenes" and not asked and templates is None:
-            from jaxclip.data import scenes
-
-            prompts = scenes.prompts("shape") + scenes.prompts("bird")
-        return cls(names, tuple(background), [list(some) for some in prompts] + [[text] for text in background])
-
-    def check(self, options: SegmentOptions) -> None:
-        """Refuse what the way of segmenting cannot do with these names."""
-        if options.way == "foreground" and self.background:
-            raise ValueError("background texts are for way='classes'; the paper's way compares with the other classes.")
-        if len(self.prompts) < 2:
-            raise ValueError(
-                f"a class is compared with other texts; got {self.classes[0]!r} alone. Pass more classes, or "
-                f"background texts with way='classes'."
-            )
-        if len(self.classes) > 254 and options.way == "classes":
-            raise ValueError(f"mask files hold at most 254 classes; got {len(self.classes)}.")
-
-    def order(self, source: MaskedSource) -> list[int] | None:
-        """The label here of each label of the data; None where the data does not name its classes.
-
-        Raises:
-          ValueError: the data has other classes.
-        """
-        if source.class_names is None:
-            return None
-        if set(self.classes) != set(source.class_names):
-            raise ValueError(
-                f"metrics over classes need the data's own, in any order: {', '.join(source.class_names)}; got "
-                f"{', '.join(self.classes)}. Leave out classes, or pass metrics=False."
-            )
-        return [0, *(1 + self.classes.index(name) for name in source.class_names)]
 
 
 def segment_to_folder(
@@ -184,35 +120,6 @@ def _shown(
     small = np.asarray(Image.fromarray(picture).reduce(step))
     coarse = None if truth is None else truth[::step, ::step]
     return Shown(one.name, f"found: {found}", small, labels[::step, ::step], coarse)
-
-
-def remarks(total: Segmented) -> list[str]:
-    """Why metrics say nothing about a model, if so, in sentences."""
-    counts = total.confusion
-    if not counts.sum():
-        return ["no pixel of any mask counts where the model looked, so there is nothing to measure."]
-    found = []
-    if not counts[1:].sum():
-        found.append(
-            "no mask has a pixel of the foreground where the model looked, so these numbers say nothing; see which "
-            "label is the background and which does not count."
-        )
-    if not counts[:, 1:].sum():
-        found.append("nothing was found in any picture: all of it was taken for background.")
-    return found
-
-
-class Maskless:
-    """A source without its masks."""
-
-    def __init__(self, source: MaskedSource):
-        self.source, self.kind, self.class_names = source, source.kind, source.class_names
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.source[index]._replace(mask=None)
 
 
 def _print(name: str, total: Segmented, labels: Sequence[str]) -> None:

@@ -12,13 +12,13 @@ from test_cli import run
 import jaxclip
 from jaxclip.analyses.segmentation.masks import heatmaps, segment
 from jaxclip.analyses.segmentation.metrics import score_batch
+from jaxclip.analyses.segmentation.named_classes import Named
 from jaxclip.analyses.segmentation.segment_data import SegmentOptions, segment_data
 from jaxclip.analyses.segmentation.windows import label_windows
 from jaxclip.data.masks.mask_files import read_mask, save_mask
 from jaxclip.data.masks.open_masked import open_masked
 from jaxclip.preprocess import normalize
 from jaxclip.report.masks import COLOURS, Shown, class_colours, masks_figure, painted
-from jaxclip.report.segment import Named
 from jaxclip.zeroshot import class_embeddings
 
 CLASSES = ["cat", "dog", "potted_plant"]

@@ -5,11 +5,10 @@ import pytest
 from PIL import Image, ImageFilter
 from test_segmentation_data import PIXELS
 
-from jaxclip.analyses.segmentation.metrics import Segmented
+from jaxclip.analyses.segmentation.metrics import Segmented, remarks
 from jaxclip.data.masks.labels import MaskLabels
 from jaxclip.data.masks.mask_files import palette, read_colours, save_mask
 from jaxclip.data.masks.open_masked import open_masked
-from jaxclip.report.segment import remarks
 
 SHAPES = [pixels.shape[:2] for pixels in PIXELS]
 OBJECTS = [np.zeros(shape, np.int32) for shape in SHAPES]

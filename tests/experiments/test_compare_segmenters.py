@@ -10,10 +10,10 @@ import pytest
 import jaxclip
 from jaxclip.analyses.segmentation.baselines import raw_attention
 from jaxclip.analyses.segmentation.metrics import Segmented
+from jaxclip.analyses.segmentation.named_classes import Named
 from jaxclip.analyses.segmentation.segment_data import SegmentOptions, segment_data
 from jaxclip.data.masks.open_masked import open_masked
 from jaxclip.data.scenes import CHECKPOINT
-from jaxclip.report.segment import Named
 from jaxclip.zeroshot import class_embeddings
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "experiments"))

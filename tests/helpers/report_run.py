@@ -11,9 +11,10 @@ from jaxclip.data.open_data import open_data
 from jaxclip.data.scenes import CHECKPOINT
 from jaxclip.data.text_pools import Pool
 from jaxclip.report.html.build import page, read_results
-from jaxclip.report.html.packing import Pictures, run_source
+from jaxclip.report.html.packing import Pictures
 from jaxclip.report.html.questions import TEXTS
 from jaxclip.report.html.run_data import ReportOptions, collect
+from jaxclip.runs.images import run_source
 from jaxclip.runs.run_pass import PassOptions, run_pass
 
 HOSTILE = "</script><img src=x onerror=\"document.title='owned'\"><!-- \u2028 ${x} %%DATA%% &amp; 'quoted'"

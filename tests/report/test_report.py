@@ -19,9 +19,10 @@ from jaxclip.data.open_data import open_data
 from jaxclip.data.scenes import CHECKPOINT, scene
 from jaxclip.data.text_pools import Pool
 from jaxclip.report.html.build import changes, escaped
-from jaxclip.report.html.packing import Pictures, run_source
+from jaxclip.report.html.packing import Pictures
 from jaxclip.report.html.questions import run_terms
 from jaxclip.report.html.run_data import ReportOptions, _within
+from jaxclip.runs.images import run_source
 from jaxclip.runs.run_pass import PassOptions, run_pass
 
 

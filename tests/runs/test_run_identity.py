@@ -8,9 +8,9 @@ import small_pass
 from command import scenes_run, with_info
 
 import jaxclip
-from jaxclip.cli.inputs import run_model
 from jaxclip.data.open_data import open_data
 from jaxclip.runs.folder import model_hash
+from jaxclip.runs.inputs import run_model
 from jaxclip.runs.run_pass import run_pass
 
 

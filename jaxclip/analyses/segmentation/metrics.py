@@ -168,3 +168,19 @@ def _long_sum(x: Float[Array, "n"]) -> Float[Array, ""]:
     # In two steps: one long float32 sum over 100,000 terms would lose a digit.
     side = int(np.ceil(np.sqrt(len(x))))
     return jnp.pad(x, (0, side * side - len(x))).reshape(side, side).sum(0).sum()
+
+
+def remarks(total: Segmented) -> list[str]:
+    """Why metrics say nothing about a model, if so, in sentences."""
+    counts = total.confusion
+    if not counts.sum():
+        return ["no pixel of any mask counts where the model looked, so there is nothing to measure."]
+    found = []
+    if not counts[1:].sum():
+        found.append(
+            "no mask has a pixel of the foreground where the model looked, so these numbers say nothing; see which "
+            "label is the background and which does not count."
+        )
+    if not counts[:, 1:].sum():
+        found.append("nothing was found in any picture: all of it was taken for background.")
+    return found

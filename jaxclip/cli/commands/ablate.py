@@ -58,9 +58,10 @@ class Ablate:
             from jaxclip.analyses.ablation import Ablation
             from jaxclip.analyses.ablation_sweeps import ablation_means, ablation_sets, check_means, sweep
             from jaxclip.analyses.smells import class_smells
-            from jaxclip.cli.inputs import check_model, parse_heads, run_model
+            from jaxclip.model.head_names import parse_heads
             from jaxclip.report import ablate
             from jaxclip.report.progress import bar
+            from jaxclip.runs.inputs import check_model, run_model
             from jaxclip.runs.run import find_run, open_run
             from jaxclip.runs.task import run_classes
             from jaxclip.zeroshot import class_embeddings
@@ -99,7 +100,7 @@ class Ablate:
     def _prepare(self, run: Any) -> tuple[Any, int] | None:
         """All that can be wrong with what completeness needs is found before anything is loaded."""
         from jaxclip.analyses.textspan import head_sizes
-        from jaxclip.cli.inputs import open_pool
+        from jaxclip.runs.inputs import open_pool
 
         if not 1 <= self.late <= run.config.vision.n_layers:
             raise ValueError(f"late must be 1 to {run.config.vision.n_layers}, the model's layers; got {self.late}.")
@@ -116,10 +117,10 @@ class Ablate:
         from jaxclip.analyses.ablation import Ablation
         from jaxclip.analyses.ablation_sweeps import sweep_completeness
         from jaxclip.analyses.textspan import head_bases
-        from jaxclip.cli.inputs import pool_embeddings
         from jaxclip.report.ablate import completeness_result
         from jaxclip.report.progress import bar
         from jaxclip.report.stages import stages
+        from jaxclip.runs.inputs import pool_embeddings
 
         run, rows, means, classes, labels = inputs
         with stages("completeness") as at:

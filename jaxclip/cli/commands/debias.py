@@ -71,12 +71,12 @@ class Debias:
             at("starting")
             from jaxclip.analyses.ablation_sweeps import check_means
             from jaxclip.analyses.debias import group_means, grouped_rows, random_draws, sets_by_group
+            from jaxclip.analyses.head_proposals import Proposals
             from jaxclip.analyses.smells import class_smells
             from jaxclip.analyses.training_groups import training_groups
-            from jaxclip.cli.inputs import check_model, run_model
-            from jaxclip.cli.proposals import Proposals
             from jaxclip.report import debias
             from jaxclip.report.figures import save_all
+            from jaxclip.runs.inputs import check_model, run_model
             from jaxclip.runs.run import find_run, open_run
             from jaxclip.runs.task import run_classes
             from jaxclip.zeroshot import class_embeddings

@@ -51,10 +51,11 @@ class Report:
         with stages("report") as at:
             at("starting")
             from jaxclip.analyses.textspan import head_sizes
-            from jaxclip.cli.inputs import check_model, open_pool, run_model
             from jaxclip.report.html.build import page, read_results
-            from jaxclip.report.html.packing import Pictures, run_source
+            from jaxclip.report.html.packing import Pictures
             from jaxclip.report.html.run_data import ReportOptions, collect
+            from jaxclip.runs.images import run_source
+            from jaxclip.runs.inputs import check_model, open_pool, run_model
             from jaxclip.runs.run import find_run, open_run
 
             options = ReportOptions(self.texts, self.steps, self.examples, self.images, self.pictures)

@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from jaxclip.cli.checks import check_folder, check_least, check_picture, say, write_json
-from jaxclip.files.plain import is_there
 
 if TYPE_CHECKING:
-    from jaxclip.cli.proposals import Proposals
+    from jaxclip.analyses.head_proposals import Proposals
     from jaxclip.clip import Clip
     from jaxclip.runs.run import Run
 
@@ -65,14 +64,15 @@ class Retrieve:
 
         with stages("retrieve") as at:
             at("starting")
-            from jaxclip.cli.inputs import run_model
             from jaxclip.report import retrieve
             from jaxclip.report.debias import head_name, print_ranking, ranking_rows
+            from jaxclip.runs.images import find_image
+            from jaxclip.runs.inputs import run_model
             from jaxclip.runs.run import find_run, open_run
 
             asked, proposals = self._properties(), self._proposals(find_run(self.folder))
             run = open_run(self.folder)
-            proposals, places = replace(proposals, run=run), [find_query(run, query) for query in self.queries]
+            proposals, places = replace(proposals, run=run), [find_image(run, query) for query in self.queries]
             self._check(run, places)
             at("loading the model")
             clip = run_model(run, self.model) if asked or None in places else None
@@ -109,9 +109,9 @@ class Retrieve:
 
     def _proposals(self, run: "Run") -> "Proposals":
         """What can be wrong is found before anything is read: run.json is enough."""
-        from jaxclip.cli.inputs import check_model
-        from jaxclip.cli.proposals import Proposals
+        from jaxclip.analyses.head_proposals import Proposals
         from jaxclip.data.source import kinds_there
+        from jaxclip.runs.inputs import check_model
 
         if not self.queries and not self.precision:
             raise ValueError("give a query, an image file or an image of the run by name or number, or --precision.")
@@ -132,8 +132,8 @@ class Retrieve:
 
     def _check(self, run: "Run", places: list[int | None]) -> None:
         """All else that can be wrong is found before the model is loaded."""
-        from jaxclip.cli.inputs import check_model
-        from jaxclip.report.html.packing import run_source
+        from jaxclip.runs.images import run_source
+        from jaxclip.runs.inputs import check_model
 
         if not 1 <= self.k < run.n_images:
             raise ValueError(f"k must be 1 to {run.n_images - 1}, one less than the images of the run; got {self.k}.")
@@ -171,8 +171,10 @@ class Retrieve:
             result["queries"].append(query_entry(run, query, place, *found))
 
     def _figures(self, run: "Run", clip: "Clip | None", places: list[int | None], result: Any) -> list[str]:
+        from jaxclip.preprocess import unnormalize
         from jaxclip.report import retrieve
         from jaxclip.report.figures import save_all
+        from jaxclip.runs.images import run_pictures
 
         names = []
         if self.precision:
@@ -181,12 +183,12 @@ class Retrieve:
         needed = sorted({*needed, *(place for place in places if place is not None)})
         if not needed:
             return [path.name for path in names]
-        shown = dict(zip(needed, retrieve.pictures(run, needed, self.data, self.split), strict=True))
+        shown = dict(zip(needed, run_pictures(run, needed, self.data, self.split), strict=True))
         for i, place in enumerate(places):
             if place is not None:
                 asked = shown[place]
             elif clip is not None:
-                asked = retrieve.seen(run, _inputs(run, clip, self.queries[i])[0])
+                asked = unnormalize(_inputs(run, clip, self.queries[i])[0], run.config.preprocess)
             else:
                 continue
             figure = retrieve.neighbours_figure(result, i, shown, asked)
@@ -197,28 +199,3 @@ class Retrieve:
 def _inputs(run: "Run", clip: "Clip", query: str) -> Any:
     """A file as the run's own images were read; where photographs stayed as stored, one that is turned warns."""
     return clip.preprocess([query], apply_exif=run.info["options"]["apply_exif"] or None)
-
-
-def find_query(run: "Run", query: str) -> int | None:
-    """The number of the image of a run that a query names; None for a file.
-
-    Raises:
-      ValueError: neither a file nor one of the run's images, or one that could not be read.
-    """
-    if query in run.names:
-        found = run.names.index(query)
-    elif is_there(query):
-        return None
-    elif query.isascii() and query.isdigit() and int(query) < len(run.names):
-        found = int(query)
-    else:
-        raise ValueError(
-            f"{query} is no file and no image of {run.folder.name}; name a file, or an image of the run such as "
-            f"{run.names[run.rows[0]]}, or a number from 0 to {len(run.names) - 1}, the row in its images.jsonl."
-        )
-    if found in run.errors:
-        raise ValueError(
-            f"image {found} of {run.folder.name}, {run.names[found]}, could not be read ({run.errors[found]}), so "
-            f"nothing is known of it; name another."
-        )
-    return found

@@ -82,13 +82,14 @@ class Segment:
         with stages("segment") as at:
             at("starting")
             import jaxclip
+            from jaxclip.analyses.segmentation.named_classes import Named
             from jaxclip.analyses.segmentation.segment_data import SegmentOptions, check_masks, check_window
             from jaxclip.cli.inputs import model_config
             from jaxclip.data.masks.labels import MaskLabels
             from jaxclip.data.masks.mask_files import read_colours
             from jaxclip.data.masks.open_masked import open_masked
             from jaxclip.files.images import suffixes
-            from jaxclip.report.segment import Named, segment_to_folder
+            from jaxclip.report.segment import segment_to_folder
 
             options = SegmentOptions(self.way, self.frame, self.window, self.stride, self.batch)
             if Path(self.data).suffix.lower() in suffixes() and Path(self.data).is_file():

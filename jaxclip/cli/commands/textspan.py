@@ -50,9 +50,9 @@ class TextSpan:
             import numpy as np
 
             from jaxclip.analyses.textspan import head_bases, head_sizes
-            from jaxclip.cli.inputs import check_model, open_pool, pool_embeddings
             from jaxclip.report import textspan
             from jaxclip.report.figures import save_all
+            from jaxclip.runs.inputs import check_model, open_pool, pool_embeddings
             from jaxclip.runs.run import find_run, open_run
 
             run = find_run(self.folder)

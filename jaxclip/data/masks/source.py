@@ -38,3 +38,16 @@ def checked(name: str, picture: Image.Image, mask: np.ndarray | None) -> Masked:
             f"is; got {' x '.join(map(str, mask.shape))}."
         )
     return Masked(name, picture, mask)
+
+
+class Maskless:
+    """A source without its masks."""
+
+    def __init__(self, source: MaskedSource):
+        self.source, self.kind, self.class_names = source, source.kind, source.class_names
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Masked:
+        return self.source[index]._replace(mask=None)

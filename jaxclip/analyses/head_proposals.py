@@ -1,16 +1,17 @@
-"""Heads that a command is told to use, or proposes by a property of images."""
+"""Heads that hold a property of images: named by the user, or proposed by what texts account for."""
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from jaxclip.cli.inputs import open_pool, parse_heads, pool_embeddings
-
-if TYPE_CHECKING:
-    from jaxclip.analyses.head_properties import PropertyShares
-    from jaxclip.clip import Clip
-    from jaxclip.data.text_pools import Pool
-    from jaxclip.runs.run import Run
+from jaxclip.analyses.ablation import Ablation
+from jaxclip.analyses.head_properties import PropertyShares, pool_shares, property_of_pool
+from jaxclip.analyses.textspan import head_sizes
+from jaxclip.clip import Clip
+from jaxclip.data.text_pools import Pool, read_pool
+from jaxclip.model.head_names import parse_heads
+from jaxclip.runs.inputs import open_pool, pool_embeddings
+from jaxclip.runs.run import Run
+from jaxclip.zeroshot import text_embeddings
 
 Heads = list[tuple[int, int]]
 
@@ -29,18 +30,18 @@ class Proposals:
       pool: None where nothing is to be proposed.
     """
 
-    run: "Run"
+    run: Run
     heads: Heads | None
     late: int
     top: int | None
     steps: int
     own: tuple[str, ...] = ()
-    pool: "Pool | None" = None
+    pool: Pool | None = None
 
     @classmethod
     def of(
         cls,
-        run: "Run",
+        run: Run,
         properties: tuple[str, ...],
         *,
         heads: str | None,
@@ -55,11 +56,6 @@ class Proposals:
         Raises:
           ValueError, FileNotFoundError: heads, layers, steps or properties that are not there.
         """
-        from jaxclip.analyses.ablation import Ablation
-        from jaxclip.analyses.head_properties import property_of_pool
-        from jaxclip.analyses.textspan import head_sizes
-        from jaxclip.data.text_pools import read_pool
-
         if not properties and heads is None:
             raise ValueError("name the property that heads are to be proposed for with --property, or --heads.")
         vision = run.config.vision
@@ -80,11 +76,8 @@ class Proposals:
             property_of_pool(pool, name, own)
         return cls(run=run, heads=chosen, late=late, top=top, steps=steps, own=own, pool=pool)
 
-    def shares(self, clip: "Clip", properties: tuple[str, ...]) -> "dict[str, PropertyShares]":
+    def shares(self, clip: Clip, properties: tuple[str, ...]) -> dict[str, PropertyShares]:
         """How much of every head each property accounts for."""
-        from jaxclip.analyses.head_properties import pool_shares, property_of_pool
-        from jaxclip.zeroshot import text_embeddings
-
         if self.pool is None or not properties:
             return {}
         embeddings = pool_embeddings(self.pool, self.run, clip=clip)
@@ -97,6 +90,6 @@ class Proposals:
             for name in properties
         }
 
-    def choose(self, shares: "PropertyShares | None") -> Heads:
+    def choose(self, shares: PropertyShares | None) -> Heads:
         """The given heads, else those that the shares propose."""
         return self.heads or (shares.propose(self.late, self.top) if shares else [])
