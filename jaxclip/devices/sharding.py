@@ -16,7 +16,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxclip.config import VisionConfig
 from jaxclip.model.head_coordinates import HeadState
-from jaxclip.model.params import flatten, unflatten, vision_axes
+from jaxclip.model.params import flatten, unflatten, vision_leaves
 
 DATA, MODEL = "data", "model"
 
@@ -120,10 +120,10 @@ def place_vision(vision: Any, mesh: Mesh, put: Callable[[Any, NamedSharding], An
       put: (weight, sharding) -> what to hold in its place; by default the weight itself, which every host has.
     """
     put = put or put_whole
-    table = vision_axes(vision.config)
+    table = vision_leaves(vision.config)
     graph, state = nnx.split(vision)
     leaves = flatten(nnx.to_pure_dict(state))
-    placed = {path: put(leaf, NamedSharding(mesh, spec(table[path]))) for path, leaf in leaves}
+    placed = {path: put(leaf, NamedSharding(mesh, spec(table[path].axes))) for path, leaf in leaves}
     nnx.replace_by_pure_dict(state, unflatten(placed))
     return nnx.merge(graph, state)
 

@@ -13,35 +13,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from jaxclip.config import Activation, Compute, TextConfig, VisionConfig
+from jaxclip.config import Activation, Compute
 from jaxclip.model import attention
+from jaxclip.model.modules import Affine, Norm, Params
 from jaxclip.numerics import ops
-
-
-def weight(shape: tuple[int, ...], std: float, rngs: nnx.Rngs) -> nnx.Param:
-    return nnx.Param(std * jax.random.normal(rngs.params(), shape))
-
-
-class Affine(nnx.Module):
-    """A matrix product with a bias; the axes are named where it is used."""
-
-    kernel: nnx.Param
-    bias: Any  # nnx.Param; None for the one product without it, the text projection of most checkpoints
-
-    def __init__(self, shape: tuple[int, ...], bias: tuple[int, ...] | None, std: float, rngs: nnx.Rngs):
-        self.kernel = weight(shape, std, rngs)
-        self.bias = None if bias is None else nnx.Param(jnp.zeros(bias))
-
-
-class Norm(nnx.Module):
-    """LayerNorm's weights."""
-
-    scale: nnx.Param
-    bias: nnx.Param
-
-    def __init__(self, *shape: int):
-        self.scale = nnx.Param(jnp.ones(shape))
-        self.bias = nnx.Param(jnp.zeros(shape))
 
 
 class Blocks(nnx.Module):
@@ -56,18 +31,15 @@ class Blocks(nnx.Module):
     mlp_out: Affine
     ls_2: nnx.Param | None
 
-    def __init__(self, config: VisionConfig | TextConfig, rngs: nnx.Rngs):
-        layer, width, neurons = config.n_layers, config.width, config.mlp_dim
-        head, dim = config.n_heads, config.head_dim
-        residual = (2 * layer * width) ** -0.5
-        self.ln_1 = Norm(layer, width)
-        self.attn_in = Affine((layer, width, 3, head, dim), (layer, 3, head, dim), width**-0.5, rngs)
-        self.attn_out = Affine((layer, head, dim, width), (layer, width), residual, rngs)
-        self.ls_1 = nnx.Param(jnp.ones((layer, width))) if config.layer_scale else None
-        self.ln_2 = Norm(layer, width)
-        self.mlp_in = Affine((layer, width, neurons), (layer, neurons), (2 * width) ** -0.5, rngs)
-        self.mlp_out = Affine((layer, neurons, width), (layer, width), residual, rngs)
-        self.ls_2 = nnx.Param(jnp.ones((layer, width))) if config.layer_scale else None
+    def __init__(self, params: Params):
+        self.ln_1 = Norm(params["ln_1"])
+        self.attn_in = Affine(params["attn_in"])
+        self.attn_out = Affine(params["attn_out"])
+        self.ls_1 = params.get("ls_1")
+        self.ln_2 = Norm(params["ln_2"])
+        self.mlp_in = Affine(params["mlp_in"])
+        self.mlp_out = Affine(params["mlp_out"])
+        self.ls_2 = params.get("ls_2")
 
     def output(self) -> tuple[Float[Array, "layer head head_dim width"], Float[Array, "layer width"]]:
         """W_O and b_O of every layer in float32, LayerScale multiplied in: attention adds values @ W_O + b_O."""

@@ -9,7 +9,9 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxclip.axes import AnyArray, as_array
 from jaxclip.config import Compute, TextConfig
-from jaxclip.model.blocks import Affine, Blocks, Norm, weight
+from jaxclip.model.blocks import Blocks
+from jaxclip.model.modules import Affine, Norm, fresh
+from jaxclip.model.params import text_leaves, text_sizes
 from jaxclip.model.stream import stream
 from jaxclip.numerics import ops
 from jaxclip.numerics.own_terms import on_own_terms
@@ -22,13 +24,12 @@ class TextTransformer(nnx.Module):
 
     def __init__(self, config: TextConfig, rngs: nnx.Rngs, compute: Compute = Compute()):
         self.config, self.compute = config, compute
-        self.token_embedding = weight((config.vocab_size, config.width), 0.02, rngs)
-        self.positional_embedding = weight((config.context, config.width), 0.01, rngs)
-        self.blocks = Blocks(config, rngs)
-        self.ln_final = Norm(config.width)
-        bias = (config.embed_dim,) if config.projection == "linear_bias" else None
-        shape = (config.width, config.embed_dim)
-        self.projection = None if config.projection == "none" else Affine(shape, bias, config.width**-0.5, rngs)
+        params = fresh(text_leaves(config), text_sizes(config), rngs)
+        self.token_embedding = params["token_embedding"]
+        self.positional_embedding = params["positional_embedding"]
+        self.blocks = Blocks(params["blocks"])
+        self.ln_final = Norm(params["ln_final"])
+        self.projection = None if config.projection == "none" else Affine(params["projection"])
 
     @on_own_terms
     def __call__(self, tokens: Int[AnyArray, "batch position"] | Any) -> Float[Array, "batch embed"]:

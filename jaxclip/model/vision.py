@@ -10,9 +10,11 @@ from jaxtyping import Array, Bool, Float
 
 from jaxclip.axes import AnyArray, as_array
 from jaxclip.config import Compute, VisionConfig
-from jaxclip.model.blocks import Blocks, Norm, weight
+from jaxclip.model.blocks import Blocks
 from jaxclip.model.contributions import Constants, Contributions, Detail, Readout, assemble
 from jaxclip.model.forward import Masks, forward
+from jaxclip.model.modules import Norm, fresh
+from jaxclip.model.params import vision_leaves, vision_sizes
 from jaxclip.model.text_maps import text_maps
 from jaxclip.numerics.own_terms import on_own_terms
 
@@ -26,16 +28,15 @@ class VisionTransformer(nnx.Module):
     """
 
     def __init__(self, config: VisionConfig, rngs: nnx.Rngs, compute: Compute = Compute()):
-        std = config.width**-0.5
         self.config, self.compute = config, compute
-        self.class_embedding = weight((config.width,), std, rngs)
-        self.positional_embedding = weight((config.n_tokens, config.width), std, rngs)
-        n_pixels = 3 * config.patch_size[0] * config.patch_size[1]
-        self.patch_embedding = weight((n_pixels, config.width), n_pixels**-0.5, rngs)
-        self.ln_pre = Norm(config.width) if config.ln_pre else None
-        self.blocks = Blocks(config, rngs)
-        self.ln_post = Norm(config.width)
-        self.projection = weight((config.width, config.embed_dim), std, rngs)
+        params = fresh(vision_leaves(config), vision_sizes(config), rngs)
+        self.class_embedding = params["class_embedding"]
+        self.positional_embedding = params["positional_embedding"]
+        self.patch_embedding = params["patch_embedding"]
+        self.ln_pre = Norm(params["ln_pre"]) if config.ln_pre else None
+        self.blocks = Blocks(params["blocks"])
+        self.ln_post = Norm(params["ln_post"])
+        self.projection = params["projection"]
 
     @on_own_terms
     def __call__(

@@ -13,7 +13,7 @@ from jaxclip.convert.apply import fill
 from jaxclip.convert.export import openclip_config, state_dict
 from jaxclip.convert.readers.safetensors import open_safetensors, write_safetensors
 from jaxclip.convert.sources import open_source
-from jaxclip.model.params import flatten, shapes, text_axes, vision_axes
+from jaxclip.model.params import flatten, shapes, text_leaves, vision_leaves
 
 
 def numpy_state(model):
@@ -263,8 +263,8 @@ def test_every_rule_table_covers_the_parameter_table(open_clip, tmp_path):
         checkpoints.make_openclip(tmp_path / option, OPTIONS[option])
         source = open_source(tmp_path / option)
         config, _, _, _ = convert.read(tmp_path / option)
-        axes = {f"vision.{path}": letters for path, letters in vision_axes(config.vision).items()}
-        axes |= {f"text.{path}": letters for path, letters in text_axes(config.text).items()}
+        axes = {f"vision.{path}": leaf.axes for path, leaf in vision_leaves(config.vision).items()}
+        axes |= {f"text.{path}": leaf.axes for path, leaf in text_leaves(config.text).items()}
         for move in rules.moves(config, source.layout, set(source.tensors)):
             if move.target not in axes:
                 continue
