@@ -13,6 +13,7 @@ from jaxclip.convert.positions import grid_of
 from jaxclip.convert.readers.tensors import FLOATS, CheckpointError, LazyTensor, aligned, as_dtype
 from jaxclip.convert.rules import FOREIGN_TEXT, IGNORED, Layout, Move, forward, moves
 from jaxclip.model.params import shapes, unflatten
+from jaxclip.numerics.arrays import counted
 from jaxclip.numerics.ops import resize_positions
 
 VISION_POSITIONS = "vision.positional_embedding"
@@ -45,7 +46,8 @@ def fill(
     """
     deepest = max(config.vision.n_layers, config.text.n_layers if config.text else 0)
     if deepest > len(tensors):
-        raise CheckpointError(f"the configuration has {deepest} layers, but there are only {len(tensors)} tensors.")
+        only = counted(len(tensors), "tensor")
+        raise CheckpointError(f"the configuration has {deepest} layers, but the checkpoint only {only}.")
     plan = moves(config, layout, set(tensors))
     _check(tensors, plan, config, layout, source_grid)
     leaves = _allocate(shapes(config, logit_bias="logit_bias" in tensors), dtype)
@@ -93,7 +95,8 @@ def _check(
         if all(gap.startswith(LEFT_OVER) for gap in gaps):
             listed.append("If the CLIP computes the same without them, save its state dict without them.")
         raise CheckpointError(
-            f"the weights do not fit the configuration of {config.name} ({len(gaps)} gaps):\n  " + "\n  ".join(listed)
+            f"the weights do not fit the configuration of {config.name} ({counted(len(gaps), 'gap')}):\n  "
+            + "\n  ".join(listed)
         )
     stored = sum(path.stat().st_size for path in {tensor.path for tensor in tensors.values()})
     used = sum(prod(tensors[move.source].shape) * as_dtype(tensors[move.source].dtype).itemsize for move in plan)
@@ -130,7 +133,7 @@ def _uncovered(plan: list[Move], tensors: Mapping[str, LazyTensor], config: Clip
     wanted = {path: prod(shape) for path, shape in shapes(config, logit_bias="logit_bias" in tensors).items()}
     for path in sorted(set(wanted) | set(filled)):
         if filled[path] != wanted.get(path):
-            yield f"not filled: {path} gets {filled[path]} of {wanted.get(path)} numbers"
+            yield f"not filled: {path} gets {filled[path]} of {counted(wanted.get(path, 0), 'number')}"
 
 
 def _misfit(move: Move, tensor: LazyTensor, source_grid: tuple[int, int] | None) -> Iterable[str]:

@@ -13,6 +13,7 @@ from jaxclip.convert.readers.tensors import CheckpointError, LazyTensor, as_dtyp
 from jaxclip.files.plain import open_plain
 from jaxclip.files.strict_json import parse_json
 from jaxclip.files.whole import replaced
+from jaxclip.numerics.arrays import counted
 
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
@@ -91,7 +92,9 @@ def _tensor(path: Path, name: str, fields: Any, start: int) -> LazyTensor:
     if not all(type(n) is int and 0 <= n < MAX_COUNT for n in (*shape, begin, end)):
         raise _broken(path, f"{name[:80]!r} has a shape or offsets that are not counts")
     if end - begin != prod(shape) * as_dtype(DTYPES[dtype]).itemsize:
-        raise _broken(path, f"{name[:80]!r} of shape {list(shape)} and dtype {dtype} cannot take {end - begin} bytes")
+        raise _broken(
+            path, f"{name[:80]!r} of shape {list(shape)} and dtype {dtype} cannot take {counted(end - begin, 'byte')}"
+        )
     return LazyTensor(path, start + begin, DTYPES[dtype], shape)
 
 

@@ -9,6 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from jaxclip.files.plain import open_plain
+from jaxclip.numerics.arrays import counted
 
 FLOATS = {"float16", "bfloat16", "float32", "float64"}
 
@@ -88,6 +89,6 @@ def _fill(file, flat: np.ndarray, path: Path) -> None:
         count = file.readinto(view[done:])
         if not count:
             raise CheckpointError(
-                f"{path.name} ends {len(view) - done} bytes before its tensors do; download it again."
+                f"{path.name} ends {counted(len(view) - done, 'byte')} before its tensors do; download it again."
             )
         done += count

@@ -18,6 +18,7 @@ from typing import Any
 from jaxclip.convert.readers.tensors import CheckpointError, LazyTensor, as_dtype, quantised, span
 from jaxclip.convert.readers.unpickle import Attributes, Refused, StandIn, Unknown, Unpickler
 from jaxclip.files.plain import open_plain, opened
+from jaxclip.numerics.arrays import counted
 
 STORAGES = {
     "DoubleStorage": "float64", "FloatStorage": "float32", "HalfStorage": "float16", "BFloat16Storage": "bfloat16",
@@ -168,8 +169,8 @@ class _Reader:
             raise CheckpointError(f"{self._path.name} lacks the tensor data {name[:100]!r}; download it again.")
         if info.compress_type != zipfile.ZIP_STORED or count * as_dtype(dtype).itemsize > info.file_size:
             raise CheckpointError(
-                f"{self._path.name} stores {info.file_size} bytes (compression {info.compress_type}) where {count} "
-                f"uncompressed numbers of {dtype} were promised; download it again."
+                f"{self._path.name} stores {counted(info.file_size, 'byte')} (compression {info.compress_type}) where "
+                f"{counted(count, 'uncompressed number')} of {dtype} were promised; download it again."
             )
         return LazyTensor(self._path, self._start(name, info), str(dtype), (count,)), count
 
@@ -200,8 +201,8 @@ def _rebuild_tensor(storage: tuple[Any, int], offset: int, shape: Any, strides: 
         raise CheckpointError(f"{whole.path.name} has a tensor that reaches outside its storage; download it again.")
     if prod(shape) > count:  # a small file could ask for any amount of memory so
         raise CheckpointError(
-            f"{whole.path.name} has a tensor of {list(shape)} that repeats {count} stored numbers, as torch saves what "
-            f"expand gives; save it as tensor.contiguous()."
+            f"{whole.path.name} has a tensor of {list(shape)} that repeats {counted(count, 'stored number')}, as torch "
+            f"saves what expand gives; save it as tensor.contiguous()."
         )
     start = whole.offset + offset * as_dtype(whole.dtype).itemsize
     packed = strides == _row_major(shape)

@@ -213,7 +213,7 @@ def random_heads(
     excluded = set(without)
     places = [(layer, head) for layer in layers for head in range(n_heads) if (layer, head) not in excluded]
     if size > len(places):
-        raise ValueError(f"{size} heads are to be drawn from {len(places)}; name more layers or draw fewer.")
+        raise ValueError(f"{counted(size, 'head')} are to be drawn from {len(places)}; name more layers or draw fewer.")
     rng = np.random.default_rng(seed)
     draws = [rng.choice(len(places), size, replace=False) for _ in range(n_sets)]
     return Ablation.stack([Ablation.of(n_layers, n_heads, heads=[places[i] for i in draw]) for draw in draws])

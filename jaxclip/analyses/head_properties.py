@@ -83,7 +83,9 @@ class PropertyShares:
         if top is None:
             top = max(1, sum(score >= HELD for *_, score in ranking))
         if not 1 <= top <= late * n_heads:
-            raise ValueError(f"top must be 1 to {late * n_heads}, the heads of the last {late} layers; got {top}.")
+            raise ValueError(
+                f"top must be 1 to {late * n_heads}, the heads of the last {counted(late, 'layer')}; got {top}."
+            )
         return [(layer, head) for layer, head, _ in ranking[:top]]
 
 

@@ -9,6 +9,7 @@ from jaxclip.analyses.textspan import head_sizes
 from jaxclip.clip import Clip
 from jaxclip.data.text_pools import Pool, read_pool
 from jaxclip.model.head_names import parse_heads
+from jaxclip.numerics.arrays import counted
 from jaxclip.runs.inputs import open_pool, pool_embeddings
 from jaxclip.runs.run import Run
 from jaxclip.zeroshot import text_embeddings
@@ -62,7 +63,9 @@ class Proposals:
         if not 1 <= late <= vision.n_layers:
             raise ValueError(f"late must be 1 to {vision.n_layers}, the model's layers; got {late}.")
         if top is not None and not 1 <= top <= late * vision.n_heads:
-            raise ValueError(f"top must be 1 to {late * vision.n_heads}, the heads of {late} layers; got {top}.")
+            raise ValueError(
+                f"top must be 1 to {late * vision.n_heads}, the heads of {counted(late, 'layer')}; got {top}."
+            )
         chosen = None if heads is None else list(dict.fromkeys(parse_heads(heads)))
         Ablation.of(vision.n_layers, vision.n_heads, heads=chosen or ())
         made = cls(run=run, heads=chosen, late=late, top=top, steps=steps)

@@ -101,8 +101,8 @@ def size_smell(sizes: Sequence[tuple[int, int]], wanted: tuple[int, int], n: int
     if not sizes or any(height >= wanted[0] or width >= wanted[1] for height, width in sizes):
         return ""
     height, width = max(sizes, key=lambda size: size[0] * size[1])
-    looked = f"all {n} images" if len(sizes) == n else f"all of {len(sizes)} images that were looked at, of {n},"
-    looked = "the one image is" if n == 1 else f"{looked} are"
+    looked = f"all {n} images are" if len(sizes) == n else f"all images that were looked at, {len(sizes)} of {n:,}, are"
+    looked = "the one image is" if n == 1 else looked
     return (
         f"{looked} smaller than the model's input of {wanted[1]} x {wanted[0]} pixels (the largest has {width} x "
         f"{height}): they are enlarged, and finer detail is not there."

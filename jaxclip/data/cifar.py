@@ -11,6 +11,7 @@ from jaxclip.data.class_names import class_words
 from jaxclip.data.source import Example, Stored, digest
 from jaxclip.data.tables import read_text
 from jaxclip.files.plain import is_there, open_plain
+from jaxclip.numerics.arrays import counted
 
 SIDE, PIXELS = 32, 3 * 32 * 32
 
@@ -93,7 +94,9 @@ def _names(path: Path, data: str) -> tuple[str, ...]:
         return tuple(class_words(data))
     names = tuple(read_text(path).split())
     if sorted(names) != sorted(class_words(data)):
-        raise ValueError(f"{path} must name the {len(class_words(data))} classes of {data}; got {len(names)} names.")
+        raise ValueError(
+            f"{path} must name the {len(class_words(data))} classes of {data}; got {counted(len(names), 'name')}."
+        )
     return names
 
 

@@ -92,7 +92,8 @@ def _by_number(
         )
     for place, number in enumerate(numbers):
         places[place] = number - first if 0 <= number - first < n else -1
-    return places, f"by their numbers counted from {first}, for it has {n} lines and {kind} {_counted(there, names)}"
+    has = f"it has {counted(n, 'line')} and {kind} {_counted(there, names)}"
+    return places, f"by their numbers counted from {first}, for {has}"
 
 
 def _in_order(
@@ -118,8 +119,7 @@ def _plain(words: str) -> str:
 
 
 def _counted(there: Sequence[int], names: Sequence[str]) -> str:
-    n = len(there)
-    return f"has {n} value{'s' if n > 1 else ''} ({_list([names[place] for place in there])})"
+    return f"has {counted(len(there), 'value')} ({_list([names[place] for place in there])})"
 
 
 def _classes(lines: Sequence[str]) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxclip.data.source import First, Source
 from jaxclip.data.walk import named_folders, named_kinds
 from jaxclip.files.images import open_image
+from jaxclip.numerics.arrays import counted
 
 MOST_NAMES = 10
 LOOKED_AT = 16
@@ -18,7 +19,7 @@ LOOKED_AT = 16
 def described(source: Source) -> list[str]:
     """Lines that say what a source is, its kinds of label with their classes in order, and what was left out."""
     whole = source.source if isinstance(source, First) else source
-    lines = [f"{len(source)} image{'s' if len(source) > 1 else ''} ({whole.kind})"]
+    lines = [f"{counted(len(source), 'image')} ({whole.kind})"]
     lines += [labels_line(kind, names) for kind, names in source.label_names.items()] or ["no labels"]
     others = getattr(whole, "others", None) or {}
     skipped = named_kinds(others)
@@ -32,7 +33,7 @@ def labels_line(kind: str, names: Sequence[str]) -> str:
     if n > MOST_NAMES:
         some = [*names[: MOST_NAMES - 1], f".. {names[-1]}"]
     order = ", in this order" if n > 1 else ""
-    return f"label {kind}: {n} class{'es' if n != 1 else ''}{order}: {', '.join(some)}"
+    return f"label {kind}: {counted(n, 'class', 'classes')}{order}: {', '.join(some)}"
 
 
 def some_sizes(source: Source) -> list[tuple[int, int]]:

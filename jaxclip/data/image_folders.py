@@ -12,6 +12,7 @@ from jaxclip.data.label_order import in_order
 from jaxclip.data.source import Example, Labels, Stored, digest
 from jaxclip.data.tables import PATH_COLUMNS, path_column, read_list, read_table
 from jaxclip.data.walk import images_below, named_folders, named_kinds, subfolders
+from jaxclip.numerics.arrays import counted
 
 
 class Files:
@@ -66,7 +67,7 @@ class Folder(Files):
         found, others = images_below(root, deep=False)
         super().__init__(root, found, {}, others)
         if n := len(subfolders(root)):
-            self.left_out = (f"{n} folder{'s' if n > 1 else ''} beside the images",)
+            self.left_out = (f"{counted(n, 'folder')} beside the images",)
 
 
 class Tree(Files):
@@ -99,7 +100,7 @@ class ClassFolders(Files):
         shown = tuple((titles or {}).get(name, written(name)) for name in names)
         super().__init__(root, files, {"label": Labels(np.array(values, np.int32), shown)}, others)
         if n := len(beside):
-            self.left_out += (f"{n} image{'s' if n > 1 else ''} beside the folders",)
+            self.left_out += (f"{counted(n, 'image')} beside the folders",)
         if empty:
             more = f" and {len(empty) - 5} more" if len(empty) > 5 else ""
             self.left_out += (f"nothing in {', '.join(map(written, empty[:5]))}{more}, where no images are",)

@@ -9,6 +9,7 @@ from jaxclip.data.tables import path_column, read_table, read_text
 from jaxclip.data.walk import images_below
 from jaxclip.files.plain import is_there
 from jaxclip.files.strict_json import parse_json
+from jaxclip.numerics.arrays import counted
 
 TABLES = ("metadata.csv", "metadata.jsonl")
 
@@ -30,7 +31,7 @@ class ImageFolder(Files):
         others[table.suffix] -= 1  # the table itself
         super().__init__(root, files, labels, +others)
         if n := len(unnamed):
-            self.left_out += (f"{n} image{'s' if n > 1 else ''} that {table.name} does not name",)
+            self.left_out += (f"{counted(n, 'image')} that {table.name} does not name",)
         if dropped:
             self.left_out += (f"columns of {table.name} that hold more than a word: {', '.join(dropped)}",)
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip.files.plain import is_there, read_bytes
+from jaxclip.numerics.arrays import counted
 
 MAX_FILE, MAX_INSIDE = 2**24, 2**26  # bytes, as stored and unpacked; ImageNet's meta.mat takes a quarter of a million
 MATRIX, COMPRESSED = 14, 15
@@ -67,7 +68,7 @@ def _check(data: memoryview, depth: int) -> None:
                 raise ValueError("it holds an array without a size")
             dims = struct.unpack(f"<{len(inside[1][1]) // 4}i", inside[1][1][: len(inside[1][1]) // 4 * 4])
             if min(dims, default=0) < 0 or (inside[0][1][0] in OF_OBJECTS and prod(dims) > len(content) // TAG):
-                raise ValueError(f"it declares an array of {dims} in {len(content)} bytes")
+                raise ValueError(f"it declares an array of {dims} in {counted(len(content), 'byte')}")
             _check(content, depth + 1)
 
 

@@ -14,6 +14,7 @@ from jaxtyping import UInt64
 
 from jaxclip.data.source import Stored, stored
 from jaxclip.files.plain import open_plain
+from jaxclip.numerics.arrays import counted
 
 SIZE_AND_TIME, ALL_BUT_CONTENTS = 2, 4
 """Columns of a stamp that a fingerprint holds, and those that need no reading."""
@@ -118,7 +119,7 @@ def _difference(before: Any, now: Any) -> str:
     if not before.any():
         return "was not there and has come"
     if before[0] != now[0]:
-        return f"has changed from {int(before[0]):,} to {int(now[0]):,} bytes"
+        return f"has changed from {int(before[0]):,} to {counted(int(now[0]), 'byte')}"
     names = ("size", "time", "inode", "time of change")
     which = [name for name, x, y in zip(names, before, now, strict=False) if x != y]
     return f"has changed ({', '.join(which) or 'contents'})"

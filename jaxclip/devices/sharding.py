@@ -17,6 +17,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxclip.config import VisionConfig
 from jaxclip.model.head_coordinates import HeadState
 from jaxclip.model.params import flatten, unflatten, vision_leaves
+from jaxclip.numerics.arrays import counted
 
 DATA, MODEL = "data", "model"
 
@@ -101,8 +102,8 @@ def check(shape: Mapping[str, int], config: VisionConfig, batch: int) -> None:
         raise ValueError(f"a batch of {batch} cannot be split over {data} devices; pass batch={whole}.")
     if config.n_heads % model or config.mlp_dim % model:
         raise ValueError(
-            f"{config.n_heads} heads and {config.mlp_dim} neurons cannot both be split with model={model}; take a "
-            f"number of devices that divides both."
+            f"{counted(config.n_heads, 'head')} and {counted(config.mlp_dim, 'neuron')} cannot both be split with "
+            f"model={model}; take a number of devices that divides both."
         )
 
 

@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 
 from jaxclip.files.plain import open_plain
+from jaxclip.numerics.arrays import counted
 
 
 def read_array(path: Path) -> np.ndarray:
@@ -32,4 +33,4 @@ def _check_size(file: BinaryIO) -> None:
     shape, _, dtype = headers[version](file)
     held = os.fstat(file.fileno()).st_size - file.tell()
     if min(shape, default=0) < 0 or prod(shape) * dtype.itemsize > held:
-        raise ValueError(f"it declares {dtype} {list(shape)} and has {held} bytes")
+        raise ValueError(f"it declares {dtype} {list(shape)} and has {counted(held, 'byte')}")

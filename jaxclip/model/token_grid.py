@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from jaxclip.config import VisionConfig
+from jaxclip.numerics.arrays import counted
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class TokenGrid:
         if tokens.shape[-1] != self.n_prefix + down * across:
             raise ValueError(
                 f"a grid of {down} x {across} patches with {self.n_prefix} before them makes "
-                f"{self.n_prefix + down * across} tokens; got {tokens.shape[-1]}. Maps and grid must come from one "
-                f"model at one image size."
+                f"{counted(self.n_prefix + down * across, 'token')}; got {tokens.shape[-1]}. Maps and grid must "
+                f"come from one model at one image size."
             )
         return self.patches(tokens).reshape(*tokens.shape[:-1], *self.grid)

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxclip.axes import AnyArray
-from jaxclip.numerics.arrays import numbers, shown
+from jaxclip.numerics.arrays import counted, numbers, shown
 from jaxclip.numerics.own_terms import on_own_terms
 from jaxclip.numerics.precision import finite
 
@@ -67,7 +67,8 @@ class Moments:
         some = "" if counts is None or not counts.size else f"{counts.min():g} to {counts.max():g} "
         some = f"{counts.min():g} " if some and counts is not None and counts.min() == counts.max() else some
         space = "" if self.basis is None else f", in head coordinates of {shown(self.basis)}"
-        return f"Moments(of {some}samples of {size} numbers{f', a stack of {stack}' if stack else ''}{space})"
+        each = counted(size, "number") if size != "?" else "? numbers"
+        return f"Moments(of {some}samples of {each}{f', a stack of {stack}' if stack else ''}{space})"
 
     @classmethod
     @on_own_terms
@@ -90,7 +91,9 @@ class Moments:
         if samples.ndim != 2 or 0 in samples.shape:
             raise ValueError(f"samples must be [n, embed] with at least one of each; got {list(samples.shape)}.")
         if basis is not None and basis.shape[0] != samples.shape[1]:
-            raise ValueError(f"basis must have {samples.shape[1]} rows, one a coordinate; got {list(basis.shape)}.")
+            raise ValueError(
+                f"basis must have {counted(samples.shape[1], 'row')}, one a coordinate; got {list(basis.shape)}."
+            )
         samples = jnp.asarray(samples, jnp.float32)
         weights = jnp.ones(len(samples)) if weights is None else jnp.asarray(weights, jnp.float32)
         moments = _of(samples, weights)

@@ -25,6 +25,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxclip.config import Compute, VisionConfig
 from jaxclip.devices import sharding
 from jaxclip.model.vision import VisionTransformer
+from jaxclip.numerics.arrays import counted
 from jaxclip.planner.largest_batch import largest_batch
 from jaxclip.planner.work import Work, work
 from jaxclip.runs.component_moments import Collected
@@ -232,7 +233,9 @@ def _slice(plan: Plan) -> Mesh:
         what = f"{plan.chip} has no topology {plan.topology}; pass another" if known else "libtpu does not start"
         raise ValueError(f"{what}. libtpu says: {said}") from error
     if len(devices) % plan.model:
-        raise ValueError(f"model={plan.model} must divide the {len(devices)} devices of {plan.chip} {plan.topology}.")
+        raise ValueError(
+            f"model={plan.model} must divide the {counted(len(devices), 'device')} of {plan.chip} {plan.topology}."
+        )
     return sharding.make_mesh(len(devices) // plan.model, plan.model, devices)
 
 

@@ -47,7 +47,7 @@ def demo(out: Path, n_scenes: int, say: Callable[[str], None]) -> dict[str, Any]
         at("the sum, in every detail and convention")
         checks = list(verify.verify(clip, verify.probe_images(clip)))
     print_checks(checks, clip.config.name)
-    say(f"3. classify {n_scenes} held-out scenes zero-shot, and see which heads do it")
+    say(f"3. classify {counted(n_scenes, 'held-out scene')} zero-shot, and see which heads do it")
     with stages("demo") as at:
         drawn = []
         for i in range(n_scenes):

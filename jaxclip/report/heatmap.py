@@ -120,7 +120,8 @@ def check_panels(config: VisionConfig, heads: Sequence[str], n_texts: int) -> No
     n = int(chosen_heads(heads, config.n_layers, config.n_heads).sum()) if heads else n_heads
     if n * n_texts > MOST_PANELS:
         raise ValueError(
-            f"a row for each of {n} heads makes {n * n_texts} panels, and {MOST_PANELS} is the most; choose some heads."
+            f"a row for each of {counted(n, 'head')}, with {counted(n_texts, 'text')}, makes {n * n_texts} panels, and "
+            f"{MOST_PANELS} is the most; choose some heads."
         )
 
 

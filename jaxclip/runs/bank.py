@@ -88,7 +88,9 @@ class Bank:
         """u of one head; nothing else is read."""
         _, n_layers, n_heads, _ = self.array("heads").shape
         if not (0 <= layer < n_layers and 0 <= head < n_heads):
-            raise ValueError(f"the model has layers 0 to {n_layers - 1} of {n_heads} heads; got head {layer}.{head}.")
+            raise ValueError(
+                f"the model has layers 0 to {n_layers - 1} of {counted(n_heads, 'head')}; got head {layer}.{head}."
+            )
         return self._numbers("heads", (layer, head), slice(None))
 
     def read(self, name: str, rows: Int[np.ndarray, "image"] | slice = slice(None)) -> Float[np.ndarray, "image ..."]:
@@ -177,7 +179,8 @@ class Bank:
         size = prod(array.chunk_layout.write_chunk.shape) * array.dtype.numpy_dtype.itemsize
         if (held := file.stat().st_size) < size:
             raise ValueError(
-                f"{file} is damaged (it has {held} bytes for {size} of numbers); delete the run and make it again."
+                f"{file} is damaged (it has {counted(held, 'byte')} for {size} of numbers); delete the run and make "
+                f"it again."
             )
         return True
 

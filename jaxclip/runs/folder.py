@@ -25,6 +25,7 @@ from jaxclip.files.strict_json import MAX_LARGE, parse_object
 from jaxclip.files.whole import check_free_place, check_own_folder, is_draft, no_folder, own, replaced
 from jaxclip.model.head_coordinates import head_matrices
 from jaxclip.model.params import flatten
+from jaxclip.numerics.arrays import counted
 from jaxclip.runs import lock_holder
 from jaxclip.runs.goes_on import STAMPS, as_file, changed_files, check_files, check_program
 from jaxclip.runs.program import program
@@ -220,7 +221,9 @@ def _same(folder: Path, held: Any, wanted: Any, listing: Listing | None = None) 
         if listing is not None and any(line.startswith("data.fingerprint") for line in differing):
             with suppress(ValueError, OSError):
                 if found := changed_files(folder, read_info(folder), listing):
-                    differing.append(f"{len(found)} files have changed, the first is {listing.stored.path(found[0])}")
+                    differing.append(
+                        f"{counted(len(found), 'file')} changed, the first is {listing.stored.path(found[0])}"
+                    )
         raise ValueError(
             f"{folder} is a run of something else and cannot go on: {'; '.join(differing)}. Name another folder, or "
             f"delete this one."

@@ -16,6 +16,7 @@ from jaxclip.files.checksums import changed
 from jaxclip.files.differences import differences
 from jaxclip.files.plain import open_plain, read_bytes
 from jaxclip.files.strict_json import parse_json
+from jaxclip.numerics.arrays import counted
 from jaxclip.runs.order import Order
 
 Accepted = Literal["code", "machine", "files"]
@@ -87,8 +88,8 @@ def check_files(
     if found := changed_files(folder, info, listing):
         path = listing.stored.path(found[0])
         raise ValueError(
-            f"{len(found)} of the data's files are others than when {folder} began, though of the same size and time; "
-            f"the first is {path}. Put them back or begin a new run; if they are copies of the same, pass "
+            f"{counted(len(found), 'file')} of the data changed since {folder} began, though not in size or time; the "
+            f"first is {path}. Put back what was there or begin a new run; if it is a copy of the same, pass "
             f"accept=('files',)."
         )
     return []

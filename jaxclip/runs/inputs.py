@@ -11,6 +11,7 @@ from jaxclip.clip import Clip
 from jaxclip.convert import describe  # pyright: ignore[reportMissingImports]
 from jaxclip.data import text_pools
 from jaxclip.data.text_pools import Pool
+from jaxclip.numerics.arrays import counted
 from jaxclip.runs.folder import model_hash
 from jaxclip.runs.run import Run
 from jaxclip.zeroshot import text_embeddings
@@ -118,7 +119,8 @@ def open_pool(name: str | None, run: Run) -> Pool:
     shipped = {"descriptions": text_pools.descriptions, "scenes": text_pools.scenes_pool}
     pool, size = shipped[name]() if name in shipped else text_pools.read_pool(name), run.config.vision.embed_dim
     if pool.embeddings is not None and pool.embeddings.shape[1] != size:
-        raise ValueError(f"{pool.name} has embeddings of {pool.embeddings.shape[1]} numbers; the model has {size}.")
+        numbers = counted(pool.embeddings.shape[1], "number")
+        raise ValueError(f"{pool.name} has embeddings of {numbers}; the model has {size}.")
     return pool
 
 

@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
+from jaxclip.numerics.arrays import counted
+
 PARTS = 16
 """Most parts, if a pass is not told another number: as many hosts can share it."""
 
@@ -96,8 +98,8 @@ class Order:
         if self.parts % n_hosts:
             fitting = ", ".join(str(k) for k in range(1, self.parts + 1) if self.parts % k == 0)
             raise ValueError(
-                f"a pass of {self.parts} parts cannot be shared by {n_hosts} hosts; use {fitting} hosts, or begin a "
-                f"new run with --parts {n_hosts} and a batch that is a multiple of it."
+                f"a pass of {counted(self.parts, 'part')} cannot be shared by {n_hosts} hosts, only by {fitting}; use "
+                f"so many, or begin a new run with --parts {n_hosts} and a batch that is a multiple of it."
             )
         each = self.parts // n_hosts
         return range(host * each, (host + 1) * each)

@@ -123,13 +123,15 @@ def compare_files(
     if rows is not None and kept is not None:
         differ = ((clip.tokenize(list(texts)) != rows) & kept).any(1)
         first = f", first {texts[int(differ.argmax())]!r}" if differ.any() else ""
-        checks.append(Check(f"token ids of {len(texts)} texts, {own.reader}{first}", float(differ.sum()), 0.0, "texts"))
+        checks.append(
+            Check(f"token ids of {counted(len(texts), 'text')}, {own.reader}{first}", float(differ.sum()), 0.0, "texts")
+        )
     if own.image is not None:
         error = relative_error(clip.encode_image(ours), own.image(theirs))
         checks.append(Check(f"embedding of {number}, {own.whose}", error, EMBEDDING_TOLERANCE))
     if own.text is not None and rows is not None:
         error = relative_error(clip.encode_text(list(texts)), own.text(rows, kept))
-        checks.append(Check(f"embedding of {len(texts)} texts, {own.whose}", error, EMBEDDING_TOLERANCE))
+        checks.append(Check(f"embedding of {counted(len(texts), 'text')}, {own.whose}", error, EMBEDDING_TOLERANCE))
     return checks, said
 
 

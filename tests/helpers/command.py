@@ -37,7 +37,7 @@ def with_info(run, folder, part, **changes):
     return folder
 
 
-FINDINGS = re.compile(r"\d+ images? \(\w+\)|no labels|label \w+: .*|model .*|all of \d+ images .* smaller .*")
+FINDINGS = re.compile(r"\d+ images? \(\w+\)|no labels|label \w+: .*|model .*|all (\d+ )?images .* smaller .*")
 """What `run` says of data and model before it begins."""
 
 

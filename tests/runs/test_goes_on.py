@@ -220,7 +220,7 @@ def test_a_file_replaced_before_it_goes_on_is_named(clip, data, tmp_path, place,
     out = begun(clip, open_data(data), tmp_path / "run", contents=contents)
     path = files(data)[0 if seen else 20]
     place(path)
-    with pytest.raises(ValueError, match=rf"1 of the data's files are others .*; the first is {re.escape(str(path))}"):
+    with pytest.raises(ValueError, match=rf"1 file of the data changed since .*; the first is {re.escape(str(path))}"):
         run_pass(clip, open_data(data), out, TWO, contents=contents)
     (out / "stamps.npy").write_bytes(b"x")
     with pytest.raises(ValueError, match=r"stamps\.npy is damaged"):
@@ -230,7 +230,7 @@ def test_a_file_replaced_before_it_goes_on_is_named(clip, data, tmp_path, place,
 def test_a_file_of_another_size_is_named(clip, data, tmp_path):
     out = begun(clip, open_data(data), tmp_path / "run")
     Image.new("RGB", (7, 7)).save(files(data)[1])
-    said = rf"fingerprint was .* 1 files have changed, the first is {re.escape(str(files(data)[1]))}"
+    said = rf"fingerprint was .* 1 file changed, the first is {re.escape(str(files(data)[1]))}"
     with pytest.raises(ValueError, match=said):
         run_pass(clip, open_data(data), out, TWO)
 

@@ -49,7 +49,7 @@ def test_hosts_have_blocks_of_their_own_and_together_all_of_them(order, data):
 def test_parts_that_cannot_be_are_refused():
     with pytest.raises(ValueError, match="a batch of 6 cannot be cut into 4 equal parts"):
         Order.of(10, 6, 4)
-    with pytest.raises(ValueError, match="a pass of 4 parts cannot be shared by 3 hosts; use 1, 2, 4 hosts, or begin"):
+    with pytest.raises(ValueError, match="a pass of 4 parts cannot be shared by 3 hosts, only by 1, 2, 4; use so many"):
         Order.of(10, 8, 4).share(0, 3)
 
 

@@ -92,8 +92,8 @@ class Debias:
             )  # fmt: skip
             n, most = len(proposals.heads or ()), self.late * run.config.vision.n_heads
             if n > most:
-                raise ValueError(f"as many heads as --heads names, {n}, are drawn from the last --late {self.late} "
-                                 f"layers, which have {most}; name fewer, or more layers with --late.")  # fmt: skip
+                raise ValueError(f"as many heads as --heads names, {n}, are drawn from the last layers, --late "
+                                 f"{self.late}, which have {most}; name fewer, or a larger --late.")  # fmt: skip
             check_model(run, self.model)
             run, means_run = open_run(self.folder), open_run(means_from)
             _ = run.bank  # what is wrong with it is found before the model loads

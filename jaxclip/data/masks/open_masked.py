@@ -272,7 +272,9 @@ def _pictures(folder: Path, stems: Sequence[str] | None = None, limit: int | Non
     if stems is not None:
         by_stem = {Path(name).stem: name for name in found}
         if missing := [stem for stem in stems if stem not in by_stem]:
-            raise ValueError(f"{folder} lacks the picture {missing[0]}, and {len(missing) - 1} others of the list.")
+            raise ValueError(
+                f"{folder} lacks {counted(len(missing), 'picture')} of the list, the first is {missing[0]}."
+            )
         found = [by_stem[stem] for stem in stems]
     if not found:
         raise ValueError(f"{folder} holds no images; pass a folder with at least one.")
