@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import NoReturn
 
@@ -25,6 +26,10 @@ SYSTEM_FILES = frozenset(
 )  # fmt: skip
 
 
+MOST_COUNTED = 10_000
+"""Pictures that are counted in one folder that is left out."""
+
+
 def is_system(name: str, *, folder: bool) -> bool:
     """Whether a system left it there, hidden things among them."""
     return name.startswith(".") or name.casefold() in (SYSTEM_FOLDERS if folder else SYSTEM_FILES)
@@ -32,8 +37,9 @@ def is_system(name: str, *, folder: bool) -> bool:
 
 def images_below(root: Path, deep: bool = True) -> tuple[list[str], Counter[str]]:
     """Sorted relative names of the files that look like images, and how many others there are, by what their names end
-    in. Links to folders are followed, each folder once; what systems leave is left out, but pictures in folders of such
-    a name are counted under it ("thumbnails/"): it may be a name that somebody chose.
+    in. Links to folders are followed, each folder once; what systems leave is left out and so is what is hidden, but
+    pictures in folders of such a name are counted under it ("thumbnails/", ".cache/"), and hidden ones under "./": it
+    may be a name that somebody chose.
 
     Raises:
       OSError: a folder cannot be listed.
@@ -42,18 +48,18 @@ def images_below(root: Path, deep: bool = True) -> tuple[list[str], Counter[str]
     for folder, below, files in os.walk(root, followlinks=True, onerror=_refused):
         place = os.path.realpath(folder)
         for name in [] if place in seen else sorted(below):
-            if name.casefold() in SYSTEM_FOLDERS and (n := _pictures(Path(folder) / name)):
+            if is_system(name, folder=True) and (n := _pictures(Path(folder) / name)):
                 others[f"{name}/"] += n
         below[:] = [] if place in seen or not deep else [x for x in below if not is_system(x, folder=True)]
         for name in () if place in seen else files:
             if is_system(name, folder=False):
-                continue
-            if Path(name).suffix.lower() in suffixes():
+                others["./"] += _is_picture(name) and not name.startswith("._")
+            elif _is_picture(name):
                 found.append((Path(folder) / name).relative_to(root).as_posix())
             else:
                 others[Path(name).suffix.lower()] += 1
         seen.add(place)
-    return sorted(found), others
+    return sorted(found), +others
 
 
 def subfolders(root: Path) -> list[str]:
@@ -72,20 +78,35 @@ def named_kinds(others: Mapping[str, int]) -> str:
 
 
 def named_folders(others: Mapping[str, int]) -> list[str]:
-    """Pictures that were left out for their folder's name, in words: nothing vanishes."""
-    names = sorted(kind.removesuffix("/") for kind in others if kind.endswith("/"))
-    if not names:
-        return []
-    n, one = sum(others[f"{name}/"] for name in names), len(names) == 1
-    what = "a name of folders that systems leave" if one else "names of folders that systems leave"
-    mend = "rename it if it is yours" if one else "rename what is yours"
-    return [f"{counted(n, 'image')} in {', '.join(names)}, {what}; {mend}"]
+    """Pictures that were left out for a name, their own or their folder's, in words: nothing vanishes."""
+    counts = {kind.removesuffix("/"): n for kind, n in others.items() if kind.endswith("/")}
+    said = [
+        f"{counted(n, 'image')} hidden by a name that begins with a dot" for name, n in counts.items() if name == "."
+    ]
+    hidden = sorted(name for name in counts if name.startswith(".") and name != ".")
+    systems = sorted(counts.keys() - {*hidden, "."})
+    for names, one, several in (
+        (systems, "a name of folders that systems leave", "names of folders that systems leave"),
+        (hidden, "a hidden folder", "hidden folders"),
+    ):
+        if names:
+            n, alone = sum(counts[name] for name in names), len(names) == 1
+            mend = "rename it if it is yours" if alone else "rename what is yours"
+            least = "at least " if any(counts[name] >= MOST_COUNTED for name in names) else ""
+            said.append(f"{least}{counted(n, 'image')} in {', '.join(names)}, {one if alone else several}; {mend}")
+    return said
+
+
+def _is_picture(name: str) -> bool:
+    return Path(name).suffix.lower() in suffixes()
 
 
 def _pictures(root: Path) -> int:
-    """How many there are in a folder that is left out; what cannot be listed there is no loss."""
-    files = (Path(name) for _, _, names in os.walk(root) for name in names if not is_system(name, folder=False))
-    return sum(file.suffix.lower() in suffixes() for file in files)
+    """How many there are in a folder that is left out, as far as `MOST_COUNTED`: a file server's snapshots hold every
+    folder many times. What cannot be listed there is no loss."""
+    files = (name for _, _, names in os.walk(root) for name in names)
+    pictures = (name for name in islice(files, 10 * MOST_COUNTED) if _is_picture(name) and not name.startswith("._"))
+    return sum(1 for _ in islice(pictures, MOST_COUNTED))
 
 
 def _refused(error: OSError) -> NoReturn:

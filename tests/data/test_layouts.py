@@ -25,8 +25,8 @@ def test_what_systems_leave_is_neither_class_nor_picture(tmp_path):
         (tmp_path / name).touch()
     source = open_data(tmp_path)
     assert labelled(source) == {"cat/a.png": "cat", "dog/a.png": "dog"}
-    # The pictures in folders are told, for somebody may have chosen such a name; hidden ones are nobody's.
-    assert source.others == {f"{name}/": 2 for name in left if name != ".Trashes"}
+    # The pictures in folders are told, for somebody may have chosen such a name.
+    assert source.others == {f"{name}/": 2 for name in left}
 
 
 def test_nothing_vanishes(tmp_path):

@@ -32,11 +32,11 @@ def test_a_folder_of_images(tmp_path):
     for name in ("b.png", "a.jpg", "c.webp"):
         paint(tmp_path / name, 9)
     (tmp_path / "notes.txt").write_text("not an image")
-    (tmp_path / ".hidden.png").write_text("the system's own")
+    (tmp_path / ".hidden.png").write_text("left out, and said")
     source = open_data(tmp_path)
     assert isinstance(source, Source)
     assert (source.kind, [source[i].name for i in range(3)], len(source)) == ("folder", ["a.jpg", "b.png", "c.webp"], 3)
-    assert source.others == {".txt": 1}
+    assert source.others == {".txt": 1, "./": 1}
     assert dict(source.label_names) == {}
 
 
