@@ -14,11 +14,11 @@ import numpy as np
 from bench_textspan import directions, stack_of_heads
 from benching import by_turns, exponent, measure, parser, photographs, pictures, temporary, tower
 from matplotlib.figure import Figure
+from showing import BLUE, GREY, save
 
 import jaxclip
 from jaxclip.analyses.textspan import head_bases
 from jaxclip.data.open_data import open_data
-from jaxclip.report.colours import BLUE, GREY, on_paper
 from jaxclip.runs.run_pass import PassOptions, run_pass
 
 PLOT = Path(__file__).resolve().parents[1] / "docs" / "images" / "growth.svg"
@@ -110,7 +110,6 @@ CASES: dict[str, Callable[..., Case]] = {
 }
 
 
-@on_paper
 def draw(found: dict[str, Any], path: Path) -> None:
     """One panel a case, both axes logarithmic, with the fitted line."""
     figure = Figure(figsize=(9, 5), layout="constrained")
@@ -127,8 +126,7 @@ def draw(found: dict[str, Any], path: Path) -> None:
         axis.minorticks_off()
         if place % 3 == 0:
             axis.set_ylabel("seconds")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, metadata={"Date": None})
+    save(figure, path)
 
 
 if __name__ == "__main__":

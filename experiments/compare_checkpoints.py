@@ -26,6 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from matplotlib.figure import Figure
 from scenes_checkpoints import open_model
+from showing import save
 
 from jaxclip.analyses.compare_heads import (
     effect_correlation,
@@ -39,7 +40,6 @@ from jaxclip.analyses.textspan import TextSpan, textspan
 from jaxclip.clip import Clip
 from jaxclip.data import open_data
 from jaxclip.data.scenes import PROMPTS, prompts
-from jaxclip.report.figures import save
 from jaxclip.runs.run import Run
 from jaxclip.runs.run_pass import PassOptions, run_pass
 

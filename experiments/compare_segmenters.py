@@ -20,6 +20,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from showing import print_numbers
 
 import jaxclip
 from jaxclip.analyses.segmentation.baselines import BASELINES
@@ -29,12 +30,10 @@ from jaxclip.analyses.segmentation.named_classes import Named
 from jaxclip.analyses.segmentation.relevance import RELEVANCE
 from jaxclip.analyses.segmentation.segment_data import Frame, view
 from jaxclip.analyses.segmentation.view import UNSEEN
-from jaxclip.cli.checks import resolve
 from jaxclip.clip import Clip
 from jaxclip.data.masks.open_masked import open_masked
 from jaxclip.data.masks.source import Masked, MaskedSource
 from jaxclip.model.text_maps import text_maps
-from jaxclip.report.tables import print_numbers
 from jaxclip.zeroshot import class_embeddings, contrast
 
 METHODS: dict[str, Callable[..., Any]] = RELEVANCE | BASELINES
@@ -149,7 +148,7 @@ def main() -> None:
     if options.only != "cost":
         source = open_masked(options.data, masks=options.masks, split=options.split)
         opened = source, Named.read(source, options.classes, ())
-    clip = jaxclip.load(resolve(options.model))
+    clip = jaxclip.load(options.model)
     results["model"] = clip.config.name
     if opened is not None:
         source, named = opened

@@ -14,11 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from showing import print_numbers, save
 
 from jaxclip.analyses.head_properties import category_shares, label_shares
 from jaxclip.analyses.textspan import head_bases
-from jaxclip.report.figures import save
-from jaxclip.report.tables import print_numbers
 from jaxclip.runs.inputs import open_pool, pool_embeddings, run_model
 from jaxclip.runs.run import Run, open_run
 

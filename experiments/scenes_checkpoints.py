@@ -9,7 +9,6 @@ import orbax.checkpoint as ocp
 from scenes_presets import MEAN, STD
 
 import jaxclip
-from jaxclip.cli.checks import resolve
 from jaxclip.clip import Clip, build
 from jaxclip.config import ClipConfig, Compute, PreprocessConfig, TextConfig, VisionConfig
 from jaxclip.data.scenes import CHECKPOINT
@@ -35,7 +34,7 @@ def is_training_step(path: Path) -> bool:
 
 def open_model(source: str) -> Clip:
     """A training step's folder (CHECKPOINTS/STEP), or anything that `jaxclip.load` takes."""
-    return load_step(Path(source)) if is_training_step(Path(source)) else jaxclip.load(resolve(source))
+    return load_step(Path(source)) if is_training_step(Path(source)) else jaxclip.load(source)
 
 
 def load_step(path: Path) -> Clip:

@@ -13,27 +13,31 @@ import time
 from pathlib import Path
 
 import labels
+from commands import command
 
-from jaxclip.cli.commands.debias import Debias
-from jaxclip.cli.commands.retrieve import Retrieve
-from jaxclip.cli.commands.run import Run
+import jaxclip
+from jaxclip.data.open_data import open_data
 from jaxclip.data.scenes import PROMPTS
-from jaxclip.runs.run import open_run
+from jaxclip.runs.run import Run
+from jaxclip.runs.run_pass import PassOptions, run_pass
 
 
-def passes(model: str, out: Path, n_test: int, n_validation: int) -> tuple[Path, Path]:
-    """Runs over both splits; those that are there already are only opened."""
-    folders = out / "test", out / "validation"
-    for folder, n in zip(folders, (n_test, n_validation), strict=True):
-        Run(model, "scenes", folder, split=folder.name, limit=n, bank=True).run()
-    return folders
+def passes(model: str, out: Path, n_test: int, n_validation: int) -> tuple[Run, Run]:
+    """Run the model over both splits; runs that are there already are only opened."""
+    clip, options = jaxclip.load(model), PassOptions(bank=True)
+    test, validation = (
+        run_pass(clip, open_data("scenes", split=split, limit=n), out / split, options)
+        for split, n in (("test", n_test), ("validation", n_validation))
+    )
+    return test, validation
 
 
 def debias(test: Path, validation: Path, out: Path, late: int) -> dict:
-    """Numbers of `jaxclip debias`, heads and random ones taken from so many last layers."""
-    found = Debias(
-        test, out / f"debias_{late}", property="background", label="bird", means_from=validation, late=late
-    ).run()
+    """Take numbers of `jaxclip debias`, heads and random ones taken from so many last layers."""
+    found = command(
+        "debias", test, out=out / f"debias_{late}", property="background", label="bird", means_from=validation,
+        late=late,
+    )  # fmt: skip
     numbers = {what: found["random"][what] for what in ("overall", "worst_group")}
     return {"late_layers": late, "heads": found["heads"], "n_images": found["n_images"], "before": found["before"],
             "after": found["after"], "random": numbers, "curve": found["curve"]}  # fmt: skip
@@ -41,13 +45,14 @@ def debias(test: Path, validation: Path, out: Path, late: int) -> dict:
 
 def story(model: str, out: Path, n_test: int, n_validation: int) -> dict:
     started = time.monotonic()
-    test, validation = passes(model, out, n_test, n_validation)
-    run = open_run(test)
+    run, validation = passes(model, out, n_test, n_validation)
     late = sorted({min(4, run.config.vision.n_layers), run.config.vision.n_layers})
     result = {"model": run.info["model"], "n_test": n_test, "n_validation": n_validation}
     result["model"] = {name: result["model"][name] for name in ("name", "hash")}
-    result["debias"] = [debias(test, validation, out, n) for n in late]
-    result["precision_at_10"] = Retrieve(test, out=out / "retrieve", precision=tuple(PROMPTS)).run()["precision"]
+    result["debias"] = [debias(run.folder, validation.folder, out, n) for n in late]
+    result["precision_at_10"] = command("retrieve", run.folder, out=out / "retrieve", precision=tuple(PROMPTS))[
+        "precision"
+    ]
     named = labels.measure(run)
     labels.write(named, out)
     labels.show(named)

@@ -25,13 +25,13 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 from scenes_checkpoints import load_step, training_steps
+from showing import save
 
 from jaxclip.analyses.compare_heads import label_share, onset
 from jaxclip.clip import Clip
 from jaxclip.data.scenes import FACTORS, PROMPTS, prompts, scene
 from jaxclip.model.head_coordinates import head_matrices, head_state
 from jaxclip.numerics.moments import by_label
-from jaxclip.report.figures import save
 from jaxclip.zeroshot import accuracy, class_embeddings
 
 BATCH = 100

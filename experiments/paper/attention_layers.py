@@ -11,9 +11,7 @@ Takes: one pass a model, which other scripts use again (`--cost`); then minutes.
 
 from pathlib import Path
 
-from common import Setting, Values, ablated, curves, main, passed, with_scenes
-
-from jaxclip.report.figures import save
+from common import Setting, Values, ablated, curves, main, passed, save, with_scenes
 
 REAL = Setting()
 SCENES = with_scenes(REAL)

@@ -17,21 +17,26 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-import cost
 import matplotlib
 import tyro
 from matplotlib.figure import Figure
 
+import jaxclip
 from jaxclip.analyses.ablation import Ablation
 from jaxclip.analyses.ablation_sweeps import ablation_sets, sweep
-from jaxclip.cli.checks import say
-from jaxclip.cli.commands.run import Run as RunCommand
 from jaxclip.clip import Clip
-from jaxclip.report.tables import print_numbers
+from jaxclip.data.open_data import open_data
 from jaxclip.runs.inputs import run_model
-from jaxclip.runs.run import Run, open_run
+from jaxclip.runs.run import Run
+from jaxclip.runs.run_pass import PassOptions, run_pass
 from jaxclip.runs.task import Classes, run_classes
 from jaxclip.zeroshot import class_embeddings
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+import cost
+from commands import command as command
+from showing import print_numbers, say
+from showing import save as save
 
 LAION = ("ViT-B-16/laion2b_s34b_b88k", "ViT-L-14/laion2b_s32b_b82k", "ViT-H-14/laion2b_s32b_b79k")
 Values = dict[str, float]
@@ -123,10 +128,8 @@ def passed(setting: Setting, model: str, split: str | None = None) -> Run:
     split = split or setting.split
     name = "_".join(map(str, filter(None, (_slug(model), _slug(setting.data), split, setting.limit))))
     folder = setting.out / "runs" / name
-    RunCommand(
-        model=model, data=setting.data, out=folder, split=split, limit=setting.limit, batch=setting.batch, bank=True
-    ).run()
-    return open_run(folder)
+    source = open_data(setting.data, split=split, limit=setting.limit)
+    return run_pass(jaxclip.load(model), source, folder, PassOptions(batch=setting.batch, bank=True))
 
 
 def task(setting: Setting, run: Run) -> tuple[Clip, Classes, Any]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from common import Setting, Values, curves, main, passed, task, with_scenes
+from common import Setting, Values, curves, main, passed, save, task, with_scenes
 
 from jaxclip.analyses.ablation import Ablation
 from jaxclip.analyses.ablation_sweeps import ablation_sets, sweep, sweep_completeness
@@ -27,7 +27,6 @@ from jaxclip.analyses.textspan import head_bases, sizes
 from jaxclip.clip import Clip
 from jaxclip.data.scenes.captioning import one_factor_texts
 from jaxclip.data.text_pools import read_pool
-from jaxclip.report.figures import save
 from jaxclip.runs.inputs import open_pool, pool_embeddings
 from jaxclip.runs.run import Run
 from jaxclip.runs.task import Classes

@@ -6,8 +6,10 @@ estimate: operations over the rate at which this machine decomposes eight images
 measured on the spot. For a TPU slice ask `jaxclip plan`, which compiles for one.
 """
 
+import sys
 import time
 from math import prod
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -15,7 +17,6 @@ import numpy as np
 from flax import nnx
 
 import jaxclip
-from jaxclip.cli.checks import resolve
 from jaxclip.config import Compute, VisionConfig
 from jaxclip.convert.formats.openclip import openclip_towers  # pyright: ignore[reportMissingImports]
 from jaxclip.convert.registry import model_cfg, model_names  # pyright: ignore[reportMissingImports]
@@ -23,8 +24,10 @@ from jaxclip.devices import sharding
 from jaxclip.model.vision import VisionTransformer
 from jaxclip.planner import plan
 from jaxclip.planner.work import work
-from jaxclip.report.tables import print_numbers
 from jaxclip.runs.bank import row_shapes
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))
+from showing import print_numbers
 
 
 def of_pass(config: VisionConfig, n_images: int, batch: int) -> dict[str, float]:
@@ -71,7 +74,7 @@ def _config(model: str) -> VisionConfig:
     name = model.split("/")[0]
     if name in model_names():
         return openclip_towers(model_cfg(name)).vision
-    return jaxclip.load(resolve(model)).config.vision
+    return jaxclip.load(model).config.vision
 
 
 if __name__ == "__main__":

@@ -13,10 +13,9 @@ Takes: one forward pass a picture: seconds, in the memory of a step of batch 1 (
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import LAION, Setting, Values, main, with_scenes
+from common import LAION, Setting, Values, command, main, with_scenes
 from PIL import Image
 
-from jaxclip.cli.commands.heatmap import Heatmap
 from jaxclip.data.scenes import scene
 
 
@@ -38,7 +37,7 @@ def measure(setting: Maps, model: str, out: Path) -> Values:
     if not pictures or not setting.texts:
         raise ValueError("name at least one picture with --pictures and one text with --texts.")
     for picture in pictures:
-        Heatmap(model, picture, setting.texts, out / picture.stem, heads=setting.heads, each=True).run()
+        command("heatmap", model, picture, *setting.texts, out=out / picture.stem, heads=setting.heads, each=True)
     return {}
 
 

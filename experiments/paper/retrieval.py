@@ -13,9 +13,7 @@ Takes: one pass a model, which other scripts use again (`--cost`); then seconds.
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import LAION, Setting, Values, main, passed, with_scenes
-
-from jaxclip.cli.commands.retrieve import Retrieve
+from common import LAION, Setting, Values, command, main, passed, with_scenes
 
 
 @dataclass(frozen=True)
@@ -35,10 +33,10 @@ def measure(setting: Retrieval, model: str, out: Path) -> Values:
     run, found = passed(setting, model), {}
     for name in setting.properties:
         precision = (name,) if name in run.label_names else ()
-        result = Retrieve(
-            run.folder, setting.queries, out / name, property=name, late=setting.late, k=setting.k,
+        result = command(
+            "retrieve", run.folder, *setting.queries, out=out / name, property=name, late=setting.late, k=setting.k,
             precision=precision, data=setting.data, split=setting.split,
-        ).run()  # fmt: skip
+        )  # fmt: skip
         for entry in result["precision"].values():
             ways = {"heads": "by_heads", "whole embedding": "by_embedding", "chance": "chance"}
             found |= {f"{name}, precision@{setting.k} by {way}": 100 * entry[key] for way, key in ways.items()}

@@ -12,22 +12,18 @@ Takes: for every picture a forward pass a method and, for some baselines, a back
 `--cost` tells, and more memory than it; how much was not measured. Nothing is kept on disk.
 """
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from common import Setting, Values, main, with_scenes
+from compare_segmenters import compare, show_table
 
 import jaxclip
 from jaxclip.analyses.segmentation.named_classes import Named
-from jaxclip.cli.checks import resolve
 from jaxclip.data.class_names import class_words
 from jaxclip.data.masks.open_masked import open_masked
 from jaxclip.zeroshot import class_embeddings
-
-sys.path.append(str(Path(__file__).resolve().parents[1]))
-from compare_segmenters import compare, show_table
 
 
 @dataclass(frozen=True)
@@ -46,7 +42,7 @@ def measure(setting: Segmentation, model: str, out: Path) -> Values:
     asked = (str(setting.classes),) if setting.classes else ()
     if not asked and source.class_names is None:
         asked = tuple(class_words("imagenet").values())
-    clip = jaxclip.load(resolve(model))
+    clip = jaxclip.load(model)
     classes = class_embeddings(clip, Named.read(source, asked, ()).prompts)
     totals = compare(clip, source, classes, setting.limit or len(source), setting.batch, setting.frame)
     show_table(f"{model}: foreground, per cent", totals)

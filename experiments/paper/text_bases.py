@@ -16,9 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from common import Setting, Values, main, passed, with_scenes
-
-from jaxclip.cli.commands.textspan import TextSpan
+from common import Setting, Values, command, main, passed, with_scenes
 
 
 @dataclass(frozen=True)
@@ -37,8 +35,8 @@ SCENES = with_scenes(REAL)
 def measure(setting: Bases, model: str, out: Path) -> Values:
     run = passed(setting, model)
     layers = tuple(range(run.config.vision.n_layers))[-setting.late :]
-    command = TextSpan(run.folder, out, texts=setting.texts, steps=setting.steps, rank=setting.rank, layers=layers)
-    heads = command.run()["heads"].values()
+    options = {"texts": setting.texts, "steps": setting.steps, "rank": setting.rank, "layers": layers}
+    heads = command("textspan", run.folder, out=out, **options)["heads"].values()
     return {
         f"layer {layer}, explained by {n} texts": 100
         * float(np.mean([head["explained"][n - 1] for head in heads if head["layer"] == layer]))

@@ -18,12 +18,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from common import Setting, Values, main, passed, with_scenes
+from common import Setting, Values, main, passed, save, with_scenes
 from matplotlib.figure import Figure
 
 from jaxclip.analyses.retrieval import bank_head_sum
 from jaxclip.analyses.textspan import head_bases
-from jaxclip.report.figures import save
 from jaxclip.runs.images import run_pictures
 from jaxclip.runs.inputs import open_pool, pool_embeddings, run_model
 

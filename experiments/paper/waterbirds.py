@@ -15,9 +15,7 @@ Takes: two passes a model, of 5,794 and 1,199 images (`--cost`); then seconds.
 from dataclasses import dataclass
 from pathlib import Path
 
-from common import LAION, Setting, Values, main, passed, with_scenes
-
-from jaxclip.cli.commands.debias import Debias
+from common import LAION, Setting, Values, command, main, passed, with_scenes
 
 
 @dataclass(frozen=True)
@@ -39,11 +37,12 @@ SCENES = with_scenes(REAL, label="bird", property="background")
 
 def measure(setting: Waterbirds, model: str, out: Path) -> Values:
     folders = [passed(setting, model, split).folder for split in (setting.split, setting.means_split)]
-    found = Debias(
-        folders[0], out, property=setting.property, property_texts=setting.property_texts, heads=setting.heads,
+    found = command(
+        "debias", folders[0], out=out,
+        property=setting.property, property_texts=setting.property_texts, heads=setting.heads,
         late=setting.late, label=setting.label, groups=setting.groups, classes=setting.classes,
         templates=setting.templates, means_from=folders[1], draws=setting.draws,
-    ).run()  # fmt: skip
+    )  # fmt: skip
     return {
         f"{words}, {when}": 100 * value
         for key, words in (("worst_group", "worst group"), ("weighted", "by training groups"), ("overall", "overall"))

@@ -61,6 +61,13 @@ def test_imports_point_down(module):
             assert FLOOR[room(other)] < FLOOR[here], f"{module} imports {other}, which does not lie below it"
 
 
+@pytest.mark.parametrize("module", [module for module in MODULES if room(module) == "experiments"])
+def test_experiments_use_what_a_user_has(module):
+    """The library, and commands as they are run; what only the command line or a figure of it can do is not there."""
+    taken = {other for other in ARROWS[module] if room(other) in ("cli", "report", "__main__")}
+    assert not taken, f"{module} imports {sorted(taken)}; what a script needs of it belongs into the library"
+
+
 def test_no_imports_run_in_a_circle():
     """Lazy ones included: what is imported inside a function is needed all the same."""
     left = {module: others - {module} for module, others in ARROWS.items() if module != "jaxclip"}
