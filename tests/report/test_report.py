@@ -4,6 +4,7 @@ import base64
 import itertools
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from jaxclip.data.scenes import CHECKPOINT, scene
 from jaxclip.data.text_pools import Pool
 from jaxclip.report.html.build import changes, escaped
 from jaxclip.report.html.packing import Pictures
-from jaxclip.report.html.questions import run_terms
+from jaxclip.report.html.questions import Question, Terms, question_smells, run_terms
 from jaxclip.report.html.run_data import ReportOptions, _within
 from jaxclip.runs.images import run_source
 from jaxclip.runs.run_pass import PassOptions, run_pass
@@ -99,6 +100,45 @@ def test_the_card_says_what_was_chosen_and_that_the_sum_holds(report, run):
     assert ["Image tower's hash", run.info["model"]["hash"]] in report["card"]["rows"]
     assert all(one["value"] and one["why"] for one in report["card"]["chosen"])
     assert str(CHECKPOINT.parent) not in json.dumps(report["card"])
+
+
+def test_what_smells_is_on_the_page(clip, tmp_path):
+    """Small pictures, all of them red, half of which lie in a folder called blue."""
+    reds = (drawn["image"] for i in itertools.count() if (drawn := scene(0, "test", i))["labels"]["colour"] == 0)
+    for number, image in zip(range(10), reds, strict=False):
+        path = tmp_path / "data" / ("red", "blue")[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).resize((40, 40)).save(path)
+    source = open_data(tmp_path / "data")
+    run = run_pass(clip, source, tmp_path / "run", PassOptions(batch=8, bank=True), data=str(tmp_path / "data"))
+    found = report_run.collected(run, report_run.POOL, ReportOptions(steps=2, examples=1, images=1))
+    one, small = found["card"]["smells"]
+    assert one.startswith("every image is predicted to be 'red': look whether")
+    assert small.startswith("all 10 images are smaller than the model's input")
+    assert found["card"]["rows"][-2:] == [["Look at", one], ["Look at", small]]
+    html = report_run.page([found], [])
+    assert all(escaped(said) in html for said in (one, small))
+
+
+@pytest.mark.parametrize(
+    ("right", "said"),
+    [
+        ([0.0, 0.0], "accuracy on colour is 0.0%, but with the classes in another order it would be 100.0%"),
+        ([0.2, 0.2], "accuracy on colour is 20.0%, but with the classes in another order it would be 80.0%"),
+        ([0.37, 0.37], "accuracy on colour is 37.0%, below chance, 50.0%"),
+        ([1.0, 0.0], "every image is predicted to be 'red'"),
+        ([0.9, 0.9], None),
+    ],
+)
+def test_what_smells_about_the_answers(right, said):
+    """Of 100 images each of two classes, as many are right."""
+    labels = np.repeat([0, 1, -1], 100).astype(np.int32)
+    hit = np.tile(np.arange(100), 3) < np.repeat([*right, 0.0], 100) * 100
+    embedding = np.eye(2, dtype=np.float32)[np.where(hit, labels, 1 - labels).clip(0, 1)]
+    terms = Terms(np.arange(300), embedding, embedding, embedding[:, None], lambda layer, head: embedding)
+    question = Question("colour", ("red", "blue"), np.eye(2, dtype=np.float32), labels, True)
+    found = question_smells([question, replace(question, known=False)], terms)
+    assert [one.startswith(str(said)) for one in found] == [True] * (said is not None)
 
 
 def test_pictures_beyond_the_budget_are_left_to_the_heads_that_vary_most():

@@ -52,7 +52,7 @@ def card(run: Run, clip: Clip, source: str, error: float, n_checked: int, pool: 
 
 
 def with_smells(said: dict[str, Any], smells: Sequence[str]) -> dict[str, Any]:
-    """A card with what smells about the run's labels as rows of their own."""
+    """A card with what smells about the run's labels and pictures as rows of their own."""
     return said | {"rows": [*said["rows"], *(["Look at", smell] for smell in smells)], "smells": list(smells)}
 
 

@@ -9,9 +9,11 @@ import jax
 import numpy as np
 from jaxtyping import Float, Int
 
+from jaxclip.analyses.smells import size_smell
 from jaxclip.analyses.textspan import TextSpan, head_bases
 from jaxclip.clip import Clip
 from jaxclip.config import VisionConfig
+from jaxclip.data.found import some_sizes
 from jaxclip.data.text_pools import Pool
 from jaxclip.report.html.image_pages import MOST_TEXTS, example_maps, image_pages
 from jaxclip.report.html.model_card import card, with_smells
@@ -84,7 +86,8 @@ def collect(
     progress("texts of heads", 1, 1)
     terms = run_terms(run, clip, pictures, options.ranked)
     questions = run_questions(run, clip, terms, options.texts)
-    smells = question_smells(questions, terms)
+    small = size_smell(some_sizes(pictures.source), run.config.vision.image_size, len(pictures.source))
+    smells = [*question_smells(questions, terms), *([small] if small else [])]
     questions = questions or [_from_heads(run, terms, spans, pool, embeddings, np.asarray(moments.heads.variance))]
     properties = tuple(dict.fromkeys(pool.categories))
     about = [properties.index(category) for category in pool.categories]
