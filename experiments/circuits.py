@@ -28,6 +28,7 @@ from jaxclip.analyses.ov_circuits import ov_circuits
 from jaxclip.analyses.second_order import neuron_moments
 from jaxclip.clip import Clip
 from jaxclip.data.open_data import open_data
+from jaxclip.model.head_names import head_name
 from jaxclip.runs.loader import batches
 from jaxclip.zeroshot import contrast
 
@@ -45,7 +46,7 @@ def main() -> None:
     for layer, row in enumerate(results["heads"]):
         for head, (first, *_) in enumerate(row):
             ends = " <-> ".join(" / ".join(first[end][:2]) for end in ("toward", "away"))
-            print(f"{layer}.{head} {first['share']:.2f} {ends}")
+            print(f"{head_name(layer, head)} {first['share']:.2f} {ends}")
     if args.data is not None:
         results["neurons"] = neurons(clip, args, texts, embedded)
         for found in results["neurons"]:

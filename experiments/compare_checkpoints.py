@@ -40,6 +40,7 @@ from jaxclip.analyses.textspan import TextSpan, textspan
 from jaxclip.clip import Clip
 from jaxclip.data import open_data
 from jaxclip.data.scenes import PROMPTS, prompts
+from jaxclip.model.head_names import head_name
 from jaxclip.runs.run import Run
 from jaxclip.runs.run_pass import PassOptions, run_pass
 
@@ -143,10 +144,10 @@ def draw(results: dict[str, Any]) -> Figure:
 def report(results: dict[str, Any]) -> None:
     one, other = results["texts"]
     for layer, row in enumerate(results["matches"]["head"]):
-        for head, (its_layer, its_head) in enumerate(row):
+        for head, its in enumerate(row):
             alike = results["matches"]["similarity"][layer][head]
-            texts = f"{' / '.join(one[layer][head][:2])} | {' / '.join(other[its_layer][its_head][:2])}"
-            print(f"{layer}.{head} is most like {its_layer}.{its_head} ({alike:.2f}): {texts}")
+            texts = f"{' / '.join(one[layer][head][:2])} | {' / '.join(other[its[0]][its[1]][:2])}"
+            print(f"{head_name(layer, head)} is most like {head_name(*its)} ({alike:.2f}): {texts}")
     if "similarity" in results:
         print(f"same heads: similarity {np.mean(results['similarity']):.3f} in the mean", file=sys.stderr)
 

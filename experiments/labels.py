@@ -18,6 +18,7 @@ from showing import print_numbers, save
 
 from jaxclip.analyses.head_properties import category_shares, label_shares
 from jaxclip.analyses.textspan import head_bases
+from jaxclip.model.head_names import head_name, parse_name
 from jaxclip.runs.inputs import open_pool, pool_embeddings, run_model
 from jaxclip.runs.run import Run, open_run
 
@@ -65,7 +66,7 @@ def measure(run: Run, n_texts: int = 5) -> dict:
     named, true = told.argmax(-1), shares[:-1].argmax(0)
     heads = [
         {
-            "head": f"{layer}.{head}", "size": float(size[layer, head]), "named": factors[named[layer, head]],
+            "head": head_name(layer, head), "size": float(size[layer, head]), "named": factors[named[layer, head]],
             "named_by_first_text": factors[first[layer, head]], "true": factors[true[layer, head]],
             "share_of_true": float(shares[true[layer, head], layer, head]),
             "share_of_named": float(shares[named[layer, head], layer, head]),
@@ -84,7 +85,7 @@ def measure(run: Run, n_texts: int = 5) -> dict:
 
 def agreement(heads: list[dict], n_layers: int) -> dict:
     """How often names are true, of all heads and of some."""
-    late = [one for one in heads if int(one["head"].split(".")[0]) >= n_layers - 4]
+    late = [one for one in heads if parse_name(one["head"])[0] >= n_layers - 4]
     chosen = {
         "all": heads, "last_four_layers": late,
         "one_factor_explains_half": [one for one in heads if one["share_of_true"] >= 0.5],

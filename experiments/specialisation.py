@@ -31,6 +31,7 @@ from jaxclip.analyses.compare_heads import label_share, onset
 from jaxclip.clip import Clip
 from jaxclip.data.scenes import FACTORS, PROMPTS, prompts, scene
 from jaxclip.model.head_coordinates import head_matrices, head_state
+from jaxclip.model.head_names import head_name
 from jaxclip.numerics.moments import by_label
 from jaxclip.zeroshot import accuracy, class_embeddings
 
@@ -121,7 +122,7 @@ def draw(steps: list[int], shares: dict[str, np.ndarray], known: dict[str, list[
             panel.plot(steps, values[:, layer, head], color=colours[layer], label=label, **style)
         panel.plot(steps, known[factor], "k--", linewidth=1, label="zero-shot accuracy")
         panel.set(ylim=(0, 1))
-        panel.set_title(f"{factor} (head {best[0]}.{best[1]})", fontsize="medium")
+        panel.set_title(f"{factor} (head {head_name(*best)})", fontsize="medium")
     for panel in panels[len(shares) :]:
         panel.set_axis_off()
     figure.supxlabel("training step")

@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 
 from jaxclip.analyses.retrieval import bank_head_sum
 from jaxclip.analyses.textspan import head_bases
+from jaxclip.model.head_names import head_name
 from jaxclip.runs.images import run_pictures
 from jaxclip.runs.inputs import open_pool, pool_embeddings, run_model
 
@@ -55,8 +56,8 @@ def measure(setting: Top, model: str, out: Path) -> Values:
         needed = rows.ravel().tolist()
         shown = dict(zip(needed, run_pictures(run, needed, setting.data, setting.split), strict=True))
         texts = [pool.texts[pick] for pick in picks]
-        save(draw(f"{layer}.{head}", texts, rows, shown), out / f"top_{layer}.{head}.png")
-        found[f"{layer}.{head}"] = {
+        save(draw(head_name(layer, head), texts, rows, shown), out / f"top_{head_name(layer, head)}.png")
+        found[head_name(layer, head)] = {
             text: {"most": names[: setting.n_shown], "least": names[: -setting.n_shown - 1 : -1]}
             for text, names in zip(texts, ([run.names[row] for row in some] for some in rows), strict=True)
         }

@@ -21,6 +21,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxclip.analyses.textspan import TextSpan
 from jaxclip.axes import AnyArray
 from jaxclip.model.components import Components
+from jaxclip.model.head_names import head_name
 from jaxclip.numerics.arrays import by_shapes, counted
 from jaxclip.numerics.own_terms import on_own_terms
 from jaxclip.numerics.precision import known
@@ -223,4 +224,4 @@ def _chosen(components: Components, means: Components, ablation: Ablation) -> li
 
 
 def _place(layer: int, head: int | slice) -> str:
-    return f"layer {layer}" if isinstance(head, slice) else f"head {layer}.{head}"
+    return f"layer {layer}" if isinstance(head, slice) else f"head {head_name(layer, head)}"

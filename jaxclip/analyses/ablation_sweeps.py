@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import jax
@@ -16,6 +17,7 @@ from jaxclip.axes import AnyArray
 from jaxclip.devices.sharding import check, local_mesh, place_state, whole_batch
 from jaxclip.model.components import Components
 from jaxclip.model.head_coordinates import HeadState
+from jaxclip.model.head_names import head_name
 from jaxclip.numerics.own_terms import on_own_terms
 from jaxclip.runs.run import Run
 
@@ -64,9 +66,7 @@ def ablation_sets(
         "early_mlps_and_input": {"layers": early, "mlps": True, "init": True},
     }  # fmt: skip
     names |= {f"layers.{n}": {"layers": range(n)} for n in range(n_layers + 1)}
-    names |= {
-        f"head.{layer}.{head}": {"heads": [(layer, head)]} for layer in range(n_layers) for head in range(n_heads)
-    }
+    names |= {f"head.{head_name(*place)}": {"heads": [place]} for place in product(range(n_layers), range(n_heads))}
     names |= {f"set.{i}": {"heads": heads} for i, heads in enumerate(chosen)}
     return {name: Ablation.of(n_layers, n_heads, **chosen) for name, chosen in names.items()}
 

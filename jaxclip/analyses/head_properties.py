@@ -23,6 +23,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxclip.analyses.textspan import TextSpan, head_bases
 from jaxclip.axes import AnyArray
 from jaxclip.data.text_pools import Pool
+from jaxclip.model.head_names import head_name
 from jaxclip.numerics.arrays import counted, numbers, shown
 from jaxclip.numerics.moments import Moments
 from jaxclip.numerics.own_terms import on_own_terms
@@ -47,7 +48,7 @@ class PropertyShares:
         """The heads it accounts for most of, if these are the shares of a model's heads."""
         if numbers(self.size) is None or np.ndim(self.size) != 2:
             return f"PropertyShares(of {shown(self.size)} heads)"
-        best = ", ".join(f"{layer}.{head} {score:.0%}" for layer, head, score in self.ranking()[:5])
+        best = ", ".join(f"{head_name(layer, head)} {score:.0%}" for layer, head, score in self.ranking()[:5])
         return f"PropertyShares(of {shown(self.size)} heads; layer.head by score: {best}, ..)"
 
     @property

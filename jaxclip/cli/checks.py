@@ -116,13 +116,15 @@ def check_texts(texts: Sequence[str]) -> None:
 
 
 def check_heads(names: Sequence[str]) -> None:
-    """Heads as they are written, before a model says how many it has.
+    """Check heads as they are written, before a model says how many it has.
 
     Raises:
       ValueError: a name that is neither layer.head nor layer.
     """
-    if wrong := [name for name in names if not re.fullmatch(r"\d+(\.\d+)?", name, re.ASCII)]:
-        raise ValueError(f'heads are named "layer.head" or "layer", counted from 0; got {wrong[0]!r}.')
+    from jaxclip.model.head_names import parse_name
+
+    for name in names:
+        parse_name(name)
 
 
 def check_least(**counts: int | None) -> None:

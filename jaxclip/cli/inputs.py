@@ -19,14 +19,14 @@ def model_config(
     Args:
       model: as a command takes it.
       image_size: that it is to run at.
-      heads: that it must have, as `jaxclip.model.text_maps.chosen_heads` reads them.
+      heads: that it must have, as `jaxclip.model.head_names.chosen_heads` reads them.
       texts: whether it must take texts.
 
     Raises:
       ValueError, FileNotFoundError: there is no such model, or it cannot do what is asked.
     """
     from jaxclip.convert import describe  # pyright: ignore[reportMissingImports]
-    from jaxclip.model.text_maps import chosen_heads
+    from jaxclip.model.head_names import chosen_heads
 
     found = describe(resolve(model), image_size=image_size)
     if texts and found.no_texts:

@@ -12,15 +12,12 @@ texts the layers are summed in the residual stream, [batch, token, width], and m
 Source: arXiv:2310.05916, sections 3.1 and 5.
 """
 
-import re
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from jaxclip.axes import AnyArray
@@ -129,28 +126,3 @@ def _spread(share: Array, chosen: Array | None, n_heads: int, each: bool) -> Arr
         return share[:, :, None, None]
     counted = jnp.full(share.shape[1], n_heads, share.dtype) if chosen is None else chosen.sum(1)
     return jnp.einsum("bls,l->bs", share, counted, precision="highest")[:, None]
-
-
-def chosen_heads(names: Sequence[str], n_layers: int, n_heads: int) -> Bool[np.ndarray, "layer head"]:
-    """The heads that are named: "5.3" is head 3 of layer 5, "5" all heads of layer 5, both counted from 0.
-
-    Raises:
-      ValueError: no names, a name that is no such pair, or a layer or head that the model lacks.
-    """
-    if not names:
-        raise ValueError('name at least one head, as "layer.head" or "layer".')
-    chosen = np.zeros((n_layers, n_heads), bool)
-    for name in names:
-        found = HEAD_NAME.fullmatch(name)
-        if found is None:
-            raise ValueError(f'heads are named "layer.head" or "layer", counted from 0; got {name!r}.')
-        layer, head = int(found[1]), None if found[2] is None else int(found[2])
-        if layer >= n_layers or (head or 0) >= n_heads:
-            raise ValueError(
-                f"there is no head {name}: the model has layers 0 to {n_layers - 1} of heads 0 to {n_heads - 1} each."
-            )
-        chosen[layer, slice(None) if head is None else head] = True
-    return chosen
-
-
-HEAD_NAME = re.compile(r"(\d+)(?:\.(\d+))?", re.ASCII)

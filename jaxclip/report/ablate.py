@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 from matplotlib.figure import Figure
 
+from jaxclip.model.head_names import head_name
 from jaxclip.numerics.arrays import counted
 from jaxclip.report.colours import BLUE, GREEN, GREY, RED, YELLOW, diverging, on_paper
 from jaxclip.report.figures import save_all
@@ -49,9 +50,9 @@ def ablations_result(
         "chance": 1 / len(classes.names), "accuracy": accuracy["nothing"],
         **{name: accuracy[name] for name in PARTS},
         "attention_layers": [accuracy[f"layers.{n}"] for n in range(vision.n_layers + 1)],
-        "heads": [[accuracy[f"head.{i}.{j}"] for j in range(vision.n_heads)] for i in range(vision.n_layers)],
+        "heads": [[accuracy[f"head.{head_name(i, j)}"] for j in range(vision.n_heads)] for i in range(vision.n_layers)],
         "sets": [
-            {"heads": [f"{layer}.{head}" for layer, head in heads], "accuracy": accuracy[f"set.{i}"]}
+            {"heads": [head_name(*head) for head in heads], "accuracy": accuracy[f"set.{i}"]}
             for i, heads in enumerate(chosen)
         ],
     }  # fmt: skip
@@ -142,7 +143,7 @@ def print_ablations(result: dict[str, Any]) -> None:
     heads = np.array(result["heads"])
     for place in np.argsort(-np.abs(heads - whole), axis=None, kind="stable")[:5]:
         layer, head = np.unravel_index(place, heads.shape)
-        add(f"head {layer}.{head}", float(heads[layer, head]))
+        add(f"head {head_name(layer, head)}", float(heads[layer, head]))
     for chosen in result["sets"]:
         add(f"heads {', '.join(chosen['heads'])}", chosen["accuracy"])
     if found := result.get("completeness"):

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from jaxclip.analyses.debias import GroupCounts
 from jaxclip.analyses.head_properties import PropertyShares
 from jaxclip.analyses.training_groups import TrainingGroups
+from jaxclip.model.head_names import head_name
 from jaxclip.numerics.arrays import counted
 from jaxclip.report.colours import BLUE, GREEN, GREY, RED, on_paper
 from jaxclip.report.tables import print_numbers
@@ -24,11 +25,6 @@ MEANS = {
 """Accuracies that there is one of for all groups: keys, and words for people."""
 
 
-def head_name(head: tuple[int, int]) -> str:
-    """ "5.2": layer 5, head 2."""
-    return f"{head[0]}.{head[1]}"
-
-
 def ranking_rows(shares: PropertyShares, late: int) -> list[dict[str, Any]]:
     """Heads of the last layers, best first.
 
@@ -38,7 +34,7 @@ def ranking_rows(shares: PropertyShares, late: int) -> list[dict[str, Any]]:
     """
     arrays = {name: np.asarray(getattr(shares, name)) for name in ("score", "basis", "variance", "size")}
     return [
-        {"head": head_name((layer, head))} | {name: float(array[layer, head]) for name, array in arrays.items()}
+        {"head": head_name(layer, head)} | {name: float(array[layer, head]) for name, array in arrays.items()}
         for layer, head, _ in shares.ranking(late=late)
     ]
 
@@ -86,7 +82,7 @@ def debias_result(
         "run": str(run.folder), "model": run.info["model"]["name"], "means_from": str(means.folder),
         "property": property_, "label": classes.kind, "group_label": groups, "classes": list(classes.names),
         "n_images": int(np.asarray(counts.total[0]).sum()), "chance": 1 / len(classes.names),
-        "heads": [head_name(head) for head in chosen], "proposed": proposed,
+        "heads": [head_name(*head) for head in chosen], "proposed": proposed,
         "ranking": ranking_rows(shares, late) if shares else [],
         "training_groups": training and {"source": training.source, "n_images": dict(training.n_images)},
         "before": each[0] | _groups(counts, 0, names), "after": each[1] | _groups(counts, 1, names),
@@ -125,7 +121,7 @@ def _random(
         **{what: _spread([one[what] for one in found]) for what in MEANS},
         "groups": {name: float(value) for name, value in zip(names, groups, strict=True) if np.isfinite(value)},
         "draws": [
-            {"heads": [head_name(one) for one in heads]} | one for heads, one in zip(draws, found, strict=True)
+            {"heads": [head_name(*one) for one in heads]} | one for heads, one in zip(draws, found, strict=True)
         ],
     }  # fmt: skip
 

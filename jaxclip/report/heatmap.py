@@ -14,8 +14,9 @@ from jaxclip.config import VisionConfig
 from jaxclip.data.masks.mask_files import save_png
 from jaxclip.data.masks.picture_files import PictureReader
 from jaxclip.files.whole import write_results
+from jaxclip.model.head_names import chosen_heads, head_name
 from jaxclip.model.nonfinite import check_images
-from jaxclip.model.text_maps import chosen_heads, text_maps
+from jaxclip.model.text_maps import text_maps
 from jaxclip.model.token_grid import TokenGrid
 from jaxclip.numerics.arrays import counted
 from jaxclip.preprocess import crop_box, shown
@@ -48,7 +49,7 @@ def heatmap_picture(
     value a patch) and `files`.
 
     Args:
-      heads: the heads that count, as `jaxclip.model.text_maps.chosen_heads` reads them; all by default.
+      heads: the heads that count, as `jaxclip.model.head_names.chosen_heads` reads them; all by default.
       each: a row for each of these heads as well.
       relative: each text minus the mean of all given, where there are several.
       formats: of the figure; png, svg or pdf.
@@ -89,7 +90,7 @@ def heatmap_picture(
         "model": clip.config.name,
         "picture": {"file": str(image), "size": list(picture.shape[:2]), "box": list(box)},
         "unit": unit,
-        "heads": "all" if chosen is None else [f"{layer}.{head}" for layer, head in places],
+        "heads": "all" if chosen is None else [head_name(*place) for place in places],
         "texts": {
             text: {
                 **cosines[i],

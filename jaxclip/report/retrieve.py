@@ -8,8 +8,8 @@ from jaxtyping import UInt8
 from matplotlib.figure import Figure
 
 from jaxclip.analyses.retrieval import Neighbours, bank_head_sum, chance, mean_precision
+from jaxclip.model.head_names import head_name
 from jaxclip.report.colours import BLUE, GREY, RED, on_paper
-from jaxclip.report.debias import head_name
 from jaxclip.report.lettering import wrapped
 from jaxclip.report.tables import print_numbers
 from jaxclip.runs.run import Run
@@ -59,7 +59,7 @@ def precision_entry(
     labels, embeddings = run.labels[kind], run.bank.read("embedding")
     vectors, has = bank_head_sum(run.bank, run.matrices, heads), run.labelled(kind)
     return {
-        "heads": [head_name(head) for head in heads], "n_images": len(has), "n_values": len(names),
+        "heads": [head_name(*head) for head in heads], "n_images": len(has), "n_values": len(names),
         "by_heads": mean_precision(vectors - vectors[has].mean(0), labels, k),
         "by_embedding": mean_precision(embeddings, labels, k),
         "by_centred_embedding": mean_precision(embeddings - embeddings[has].mean(0), labels, k),

@@ -16,7 +16,7 @@ from jaxclip.analyses.segmentation.view import UNSEEN
 from jaxclip.clip import Clip
 from jaxclip.data.masks.mask_files import read_mask
 from jaxclip.data.masks.source import MaskedSource, Maskless
-from jaxclip.model.text_maps import chosen_heads
+from jaxclip.model.head_names import chosen_heads
 from jaxclip.numerics.arrays import counted
 from jaxclip.preprocess import shown
 from jaxclip.report.figures import save_all

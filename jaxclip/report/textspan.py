@@ -14,6 +14,7 @@ from jaxclip.analyses.textspan import TextSpan
 from jaxclip.data.text_pools import Pool
 from jaxclip.files.printable import legible
 from jaxclip.files.whole import replaced
+from jaxclip.model.head_names import head_name
 from jaxclip.numerics.arrays import counted
 from jaxclip.report.colours import BLUE, on_paper
 from jaxclip.report.tables import plain_text, print_table
@@ -46,7 +47,7 @@ def bases_result(run: Run, pool: Pool, layers: Sequence[int], spans: TextSpan, r
             }  # fmt: skip
             if pool.categories:
                 entry["categories"] = [pool.categories[i] if i >= 0 else None for i in picks]
-            heads[f"{layer}.{head}"] = entry
+            heads[head_name(layer, head)] = entry
     return {
         "run": str(run.folder), "model": run.info["model"]["name"], "pool": pool.name, "n_texts": len(pool.texts),
         "n_images": run.n_images, "units": run.units, "steps": indices.shape[-1], "rank": rank,

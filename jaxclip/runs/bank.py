@@ -30,6 +30,7 @@ from jaxclip.config import VisionConfig
 from jaxclip.data.source import UNLABELLED
 from jaxclip.files.plain import is_there
 from jaxclip.model.head_coordinates import unit_size
+from jaxclip.model.head_names import head_name
 from jaxclip.numerics.arrays import counted
 
 LOST = -2
@@ -89,7 +90,8 @@ class Bank:
         _, n_layers, n_heads, _ = self.array("heads").shape
         if not (0 <= layer < n_layers and 0 <= head < n_heads):
             raise ValueError(
-                f"the model has layers 0 to {n_layers - 1} of {counted(n_heads, 'head')}; got head {layer}.{head}."
+                f"the model has layers 0 to {n_layers - 1} of {counted(n_heads, 'head')}; got head "
+                f"{head_name(layer, head)}."
             )
         return self._numbers("heads", (layer, head), slice(None))
 

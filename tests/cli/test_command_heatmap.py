@@ -10,7 +10,7 @@ from test_cli import run
 
 import jaxclip
 from jaxclip.analyses.direct_effects import text_directions
-from jaxclip.model.text_maps import chosen_heads
+from jaxclip.model.head_names import chosen_heads
 from jaxclip.preprocess import crop_box
 from jaxclip.report.colours import diverging
 from jaxclip.report.overlays import STRENGTH, overlay

@@ -64,8 +64,9 @@ class Retrieve:
 
         with stages("retrieve") as at:
             at("starting")
+            from jaxclip.model.head_names import head_name
             from jaxclip.report import retrieve
-            from jaxclip.report.debias import head_name, print_ranking, ranking_rows
+            from jaxclip.report.debias import print_ranking, ranking_rows
             from jaxclip.runs.images import find_image
             from jaxclip.runs.inputs import run_model
             from jaxclip.runs.run import find_run, open_run
@@ -84,7 +85,7 @@ class Retrieve:
                 at("searching")
                 own = shares.get(self.property or "")
                 chosen = proposals.choose(own)
-                result["heads"] = [head_name(head) for head in chosen]
+                result["heads"] = [head_name(*head) for head in chosen]
                 result["ranking"] = ranking_rows(own, self.late) if own else []
                 self._search(run, clip, places, chosen, result)
             for i, kind in enumerate(self.precision):
