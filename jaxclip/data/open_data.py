@@ -21,7 +21,17 @@ from jaxclip.data.walk import images_below, subfolders
 from jaxclip.files.plain import expanded, is_there, refuse_special
 
 Kind = Literal[
-    "folder", "classes", "tree", "list", "imagefolder", "waterbirds", "cub", "cifar", "imagenet", "tfds", "scenes"
+    "folder",
+    "classes",
+    "tree",
+    "list",
+    "imagefolder",
+    "waterbirds",
+    "cub",
+    "cifar",
+    "imagenet",
+    "tfds",
+    "scenes",
 ]
 
 OWN_LAYOUTS = {"waterbirds": Waterbirds, "cub": Cub, "cifar": Cifar}

@@ -2,12 +2,16 @@
 paper."""
 
 import itertools
+import re
 import shutil
+from importlib.resources import files
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import report_run
 
+from jaxclip.report.html import modules
 from jaxclip.report.html.build import page
 
 
@@ -138,7 +142,55 @@ def test_no_table_of_the_overview_is_cut_on_a_phone_and_numbers_have_a_unit_or_a
     for at in ("head/1/2", "text/0", "image/0"):
         go(tab, at)
         assert "cosine similarity" in " ".join(tab.locator("main .note").all_inner_texts())
-    assert tab.evaluate("[-0.00004, 0, -0.00006, 0.5].map(signed)") == ["0", "0", "\u22120.0001", "+0.500"]
+
+
+PAGE = files("jaxclip.report.html") / "page"
+MODULES = {path.name.removesuffix(".js"): path.read_text(encoding="utf-8")
+           for path in PAGE.iterdir() if path.name.endswith(".js")}  # fmt: skip
+
+
+def test_signs_are_written_only_where_digits_are(browser):
+    """numbers.js imports nothing, so that a browser takes it as the module that it is."""
+    tab, module = browser.new_page(), "data:text/javascript," + quote(MODULES["numbers"])
+    call = "async module => [-0.00004, 0, -0.00006, 0.5, null].map((await import(module)).signed)"
+    assert tab.evaluate(call, module) == ["0", "0", "\u22120.0001", "+0.500", "\u2013"]
+    tab.close()
+
+
+def test_modules_leave_no_name_behind_in_the_page(tab):
+    declared = re.compile(r"^(?:export )?(?:const|let|function) (\w+)", re.MULTILINE)
+    names = sorted({name for source in MODULES.values() for name in declared.findall(source)})
+    assert len(names) > 80
+    for name in names:
+        # An element's id is a name too, which holds that element.
+        assert tab.evaluate(f"typeof {name} === 'undefined' || {name} instanceof Element"), name
+
+
+def test_modules_are_of_lines_that_can_be_read_and_say_what_they_are():
+    for name, source in MODULES.items():
+        lines = source.splitlines()
+        assert lines[0].startswith("/** "), f"{name}.js says in its first line what it is about"
+        assert len(lines) <= 320, name
+        assert max(map(len, lines)) <= 120, name
+        for shown in re.findall(r"([^\n]*)\nexport function \w+", source):
+            assert shown.strip() == "*/" or shown.startswith("/** "), f"{name}.js: {shown}: a function has JSDoc"
+
+
+def test_modules_that_cannot_be_joined_say_why():
+    def joined(**sources):
+        return modules.script("app", lambda name: sources[name])
+
+    one = 'import {b} from "./other.js";\n'
+    assert joined(app=one, other="export const b = 1;\n").index("const b = 1") == len(
+        '"use strict";\nconst $other = (() => {\n'
+    )
+    with pytest.raises(ValueError, match=r"app\.js imports b, which other\.js does not export"):
+        joined(app=one, other="const b = 1;\n")
+    with pytest.raises(ValueError, match=r"app > other > app: .*circle"):
+        joined(app=one, other='import {a} from "./app.js";\nexport const b = a;\n')
+    for first in ('import * as all from "./other.js";\n', 'import "./other.js";\n', "export let b = 1;\n"):
+        with pytest.raises(ValueError, match="write import"):
+            joined(app=first, other="export const b = 1;\n")
 
 
 BARS = """() => [...document.querySelectorAll("table.bars, fieldset.options, ol.texts, table.bars.named")].map(

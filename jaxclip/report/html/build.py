@@ -20,11 +20,10 @@ from jaxclip.files.images import open_image
 from jaxclip.files.plain import check_inside, is_there
 from jaxclip.files.printable import legible
 from jaxclip.files.strict_json import MAX_LARGE, read_object
+from jaxclip.report.html import modules
 from jaxclip.report.html.model_card import named
 from jaxclip.report.html.packing import data_uri, short
 
-SCRIPTS = ("colour.js", "draw.js", "pages.js", "more_pages.js", "tables.js", "results.js", "app.js")
-"""In the order in which they stand in the page."""
 LONGEST = 400
 """Entries of one list of a results file that a report shows."""
 FIGURE = 1400
@@ -44,7 +43,7 @@ def page(runs: Sequence[Mapping[str, Any]], results: Sequence[Mapping[str, Any]]
             "results": list(results)}  # fmt: skip
     parts = files("jaxclip.report.html") / "page"
     template, style = ((parts / name).read_text(encoding="utf-8") for name in ("template.html", "style.css"))
-    script = "\n".join((parts / name).read_text(encoding="utf-8") for name in SCRIPTS)
+    script = modules.script("app", lambda name: (parts / f"{name}.js").read_text(encoding="utf-8"))
     policy = (
         f"default-src 'none'; img-src data:; style-src '{_digest(style)}'; script-src '{_digest(script)}'; "
         f"base-uri 'none'; form-action 'none'"
