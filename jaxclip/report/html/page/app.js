@@ -66,7 +66,7 @@ function draw() {
   main.replaceChildren(...body.flat(9).filter((part) => part));
   document.title = `${title} · jaxclip report`;
   document.getElementById("status").textContent = status || "";
-  navigation(now);
+  drawLinks(now);
 }
 
 /**
@@ -102,7 +102,7 @@ function redraw(kind) {
  * Draw the links between pages.
  * @param {{at: number, page: string}} address
  */
-function navigation({at, page}) {
+function drawLinks({at, page}) {
   const places = [
     ["", "Overview"],
     ["heads", "Heads"],
