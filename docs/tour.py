@@ -20,14 +20,6 @@ import jax
 import numpy as np
 
 import jaxclip
-from jaxclip.analyses.ablation import Ablation
-from jaxclip.analyses.ablation_sweeps import sweep
-from jaxclip.analyses.textspan import head_bases
-from jaxclip.data.open_data import open_data
-from jaxclip.data.scenes import prompts, scene
-from jaxclip.data.text_pools import scenes_pool
-from jaxclip.runs.run_pass import PassOptions, run_pass
-from jaxclip.zeroshot import class_embeddings, text_embeddings
 
 clip = jaxclip.load("scenes")
 print(clip)
@@ -38,7 +30,7 @@ print(clip)
 # The embedding comes with every term it is the sum of.
 
 # %%
-picture = scene(0, "test", 3)
+picture = jaxclip.scenes.scene(0, "test", 3)
 images = clip.preprocess([picture["image"]])
 embedding, contributions = clip.vision(images)
 print(contributions)
@@ -52,7 +44,7 @@ print(f"largest error of the sum, relative to the embedding: {contributions.chec
 
 # %%
 asked = ["a purple crescent", "a yellow cross", "a dark starry sky", "a green lawn"]
-texts = text_embeddings(clip, asked)
+texts = jaxclip.text_embeddings(clip, asked)
 effects = contributions.normalized().project(texts - texts.mean(0))
 heads = np.asarray(effects.reduce("head").attn[0])
 for i, text in enumerate(asked):
@@ -80,7 +72,8 @@ print("drawn:", picture["captions"][0])
 
 # %%
 folder = Path(tempfile.mkdtemp()) / "run"
-run = run_pass(clip, open_data("scenes", split="test", limit=80), folder, PassOptions(batch=40, bank=True))
+source = jaxclip.open_data("scenes", split="test", limit=80)
+run = jaxclip.run_pass(clip, source, folder, jaxclip.PassOptions(batch=40, bank=True))
 print(run)
 
 # %% [markdown]
@@ -89,8 +82,8 @@ print(run)
 # TextSpan picks the texts that span most of what a head varies in. The head that varies most:
 
 # %%
-pool = scenes_pool()
-spans = head_bases(run.moments.heads, text_embeddings(clip, pool.texts), steps=5)
+pool = jaxclip.scenes_pool()
+spans = jaxclip.head_bases(run.moments.heads, jaxclip.text_embeddings(clip, pool.texts), steps=5)
 variance = np.asarray(run.moments.heads.variance)
 layer, head = np.unravel_index(variance.argmax(), variance.shape)
 span = jax.tree.map(lambda x: x[layer, head], spans)
@@ -108,10 +101,11 @@ for index, explained in zip(span.indices, span.explained, strict=True):
 n_layers, n_heads = variance.shape
 labels = run.labels["shape"]
 rows = run.labelled("shape")
-classes = class_embeddings(clip, prompts("shape"))
-sets = [Ablation.of(n_layers, n_heads)]
-sets += [Ablation.of(n_layers, n_heads, heads=[(at // n_heads, at % n_heads)]) for at in range(n_layers * n_heads)]
-right = np.asarray(sweep(run, rows, run.means(), classes, labels[rows], Ablation.stack(sets)))
+classes = jaxclip.class_embeddings(clip, jaxclip.scenes.prompts("shape"))
+one = jaxclip.Ablation.of
+sets = [one(n_layers, n_heads)]
+sets += [one(n_layers, n_heads, heads=[divmod(at, n_heads)]) for at in range(n_layers * n_heads)]
+right = np.asarray(jaxclip.sweep(run, rows, run.means(), classes, labels[rows], jaxclip.Ablation.stack(sets)))
 accuracy = right.mean(1)
 worst = int(accuracy[1:].argmin())
 print(f"shape, {len(rows)} images: {accuracy[0]:.0%} with all heads")
