@@ -80,6 +80,7 @@ def segment_to_folder(
         _print(clip.config.name, total, labels)
     masks = check_masks(source, options.way, n)
     scored = None if total is None else total.to_dict()
+    apart = named.classes if options.way == "classes" else ()
     return {
         "model": clip.config.name,
         "way": options.way,
@@ -89,7 +90,7 @@ def segment_to_folder(
         "background": list(named.background),
         "heads": list(heads) or "all",
         "n_images": len(images),
-        "masks": None if masks is None or scored is None else masks.meaning.sentence,
+        "masks": None if masks is None or scored is None else masks.sentence(apart),
         "metrics": scored,
         "notes": notes,
         "class_iou": None if scored is None else dict(zip(labels, scored["class_iou"], strict=True)),

@@ -6,8 +6,8 @@ from PIL import Image, ImageFilter
 from test_segmentation_data import PIXELS
 
 from jaxclip.analyses.segmentation.metrics import Segmented, remarks
-from jaxclip.data.masks.labels import MaskLabels
-from jaxclip.data.masks.mask_files import palette, read_colours, save_mask
+from jaxclip.data.masks.labels import MaskLabels, Masks
+from jaxclip.data.masks.mask_files import Raw, palette, read_colours, save_mask
 from jaxclip.data.masks.open_masked import open_masked
 
 SHAPES = [pixels.shape[:2] for pixels in PIXELS]
@@ -94,6 +94,25 @@ def test_255_beside_labels_does_not_count_even_in_a_mask_that_has_no_other(tmp_p
     assert "255 does not count" in source.masks.meaning.sentence
     for mask, found in zip(masks, given(source), strict=True):
         np.testing.assert_array_equal(found, mask)
+
+
+@pytest.mark.parametrize(
+    ("masks", "said", "sentence"),
+    [
+        ([0, 1, 2], {}, "masks hold 0, 1, 2: 0 is the background, every other label an object; 1 is star, 2 is circle"),
+        ([0, 1, 2], {"ignore": (2,)}, "masks hold 0, 1, 2: 0 is the background, every other label an object, and 2 "
+         "does not count; 1 is star"),
+        ([0, 1, 255], {"first": 0}, "masks hold 0, 1, 255: there is no background, 0 the first class, and 255 does not "
+         "count; 0 is star, 1 is circle"),
+        ([0, 255], {}, "masks hold 0 and 255 alone: 0 is read as the background, 255 as the object; 255 is star"),
+        ([0, 200], {"threshold": 128}, "masks: from 128 on a pixel is the object"),
+    ],
+)  # fmt: skip
+def test_a_sentence_says_which_number_is_which_class(masks, said, sentence):
+    files = [Raw(np.array([masks]), False)]
+    read = Masks(lambda: iter(files), MaskLabels(**said), known=False)
+    assert read.sentence(("star", "circle")) == sentence
+    assert read.sentence() == sentence.partition(";")[0]
 
 
 def blurred(mask):

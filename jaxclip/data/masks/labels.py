@@ -4,7 +4,7 @@ What cannot be known is refused, with the option that says it: a mask that is re
 too.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -87,6 +87,14 @@ class Masks:
 
     def read(self, raw: Raw) -> Integer[np.ndarray, "row column"]:
         return self.meaning.read(raw.values)
+
+    def sentence(self, classes: Sequence[str] = ()) -> str:
+        """Say what the numbers mean, and which is which of the classes, where masks are to tell these apart."""
+        meaning = self.meaning
+        labels = [] if meaning.values is None else meaning.read(np.array([meaning.values]))[0].tolist()
+        pairs = zip(meaning.values or (), labels, strict=True)
+        named = [f"{value} is {classes[label - 1]}" for value, label in pairs if 0 < label <= len(classes)]
+        return f"{meaning.sentence}; {', '.join(named[:8])}{', ..' * (len(named) > 8)}" if named else meaning.sentence
 
     def check(self, way: str, n_classes: int) -> None:
         """Refuse what the numbers leave open in one way of segmenting.
@@ -192,7 +200,8 @@ def _labels(counts: Mapping[int, int], said: MaskLabels, values: tuple[int, ...]
 
     there = "there is no background" if background is None else f"{background} is the background"
     own = f", {first} the first class" if said.first is not None else ", every other label an object"
-    return Meaning(f"masks: {there}{own}{_not_counted(ignored)}", values, read)
+    hold = "masks: " if values is None else f"masks hold {_listed(values)}: "
+    return Meaning(f"{hold}{there}{own}{_not_counted(ignored)}", values, read)
 
 
 def _not_counted(ignored: list[int]) -> str:
