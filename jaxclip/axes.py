@@ -41,7 +41,7 @@ AnyArray = jax.Array | np.ndarray
 
 
 def as_array(values: Any, name: str, hint: str) -> AnyArray:
-    """An array of what people have: JAX's and NumPy's as they are, PyTorch's tensors and lists of arrays copied.
+    """Make an array of what people have: JAX's and NumPy's stay as they are, PyTorch's tensors and lists are copied.
 
     Args:
       values: what came.

@@ -206,7 +206,7 @@ class ClipConfig:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON types; `from_dict` is its inverse.
+        """Convert to plain JSON types; `from_dict` is its inverse.
 
         `library` came later than models and runs that exist: its first value is left out, as they have it.
         """
@@ -216,7 +216,7 @@ class ClipConfig:
         return fields
 
     def for_images(self, size: int | tuple[int, int] | None) -> "ClipConfig":
-        """The same for images of another size in pixels, one number or (height, width); None changes nothing."""
+        """Change the size of images in pixels, one number or (height, width); None changes nothing."""
         if size is None:
             return self
         size = (size, size) if isinstance(size, int) else size
@@ -240,12 +240,12 @@ class ClipConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class Compute:
-    """How the towers calculate. Whatever is chosen, LayerNorm statistics, softmax, the pooled residual stream and every
+    """How the towers calculate. For every choice, LayerNorm statistics, softmax, the pooled residual stream and every
     contribution are float32, so the sum stays exact: what a choice changes is the embedding itself.
 
     `dtype` is what activations and weights are multiplied in. `precision` is how float32 products are formed on
     hardware that can cut them short: `highest` is true float32, `tensorfloat32` and `default` are what GPUs and TPUs
-    do when nobody says otherwise. CPUs always calculate true float32. `attention` "auto" leaves rows whose pattern is
+    do when they are not told otherwise. CPUs always calculate true float32. `attention` "auto" leaves rows whose pattern is
     not needed to cuDNN, on NVIDIA GPUs in bfloat16 and float16 (see `jaxclip.model.attention`), and is "plain"
     everywhere else.
     """

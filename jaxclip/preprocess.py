@@ -36,7 +36,7 @@ def preprocess(
     apply_exif: bool | None = None,
     said: set[str] | None = None,
 ) -> Float[np.ndarray, "batch height width channel"]:
-    """Normalised images, bit for bit what OpenCLIP's inference transform gives, or transformers' image processor on
+    """Normalise pictures, bit for bit as OpenCLIP's inference transform does, or transformers' image processor on
     Pillow, as `config.library` says.
 
     `unnormalize(preprocess(images, config), config)` are the resized and cropped pixels.
@@ -72,15 +72,15 @@ def preprocess(
 def resize(
     image: Image.Image, size: tuple[int, int], config: PreprocessConfig
 ) -> UInt8[np.ndarray, "height width channel"]:
-    """A whole picture at another height and width, in the colours that `preprocess` gives it: its order of resizing and
-    converting, its filter."""
+    """Resize a whole picture to another height and width, in the colours that `preprocess` gives it: its order of
+    resizing and converting, its filter."""
     return _colours(_resized(_entering(image, config), (size[1], size[0]), config))
 
 
 def shown(image: Image.Image, config: PreprocessConfig) -> UInt8[np.ndarray, "height width channel"]:
-    """A picture at its own resolution in the colours that the model sees: what figures and overlays show.
+    """Show a picture at its own resolution in the colours that the model sees: what figures and overlays show.
 
-    Where it is resized with its alpha channel, what is wholly transparent turns black, whatever colour lay there.
+    Where it is resized with its alpha channel, what is wholly transparent turns black, in the place of any colour.
 
     Args:
       image: what `jaxclip.files.images.read_picture` gives.
@@ -120,7 +120,7 @@ def remark(turned: Sequence[str], first: Sequence[str], n: int, said: set[str]) 
 def normalize(
     pixels: UInt8[np.ndarray, "*batch height width channel"], config: PreprocessConfig
 ) -> Float[np.ndarray, "*batch height width channel"]:
-    """`(pixels / 255 - mean) / std` per channel, in float32."""
+    """Compute `(pixels / 255 - mean) / std` per channel, in float32."""
     # A row of pixels as one vector: over a last axis of three each of these operations takes twice as long.
     across = pixels.shape[-2]
     rows = pixels.reshape(*pixels.shape[:-2], 3 * across).astype(np.float32)
@@ -133,13 +133,13 @@ def normalize(
 def unnormalize(
     images: Float[np.ndarray, "*batch height width channel"], config: PreprocessConfig
 ) -> UInt8[np.ndarray, "*batch height width channel"]:
-    """Pixels from 0 to 255 again, for figures; `unnormalize(normalize(pixels)) == pixels`."""
+    """Turn images into pixels from 0 to 255 again, for figures; `unnormalize(normalize(pixels)) == pixels`."""
     scaled = np.asarray(images, np.float32) * np.array(config.std, np.float32) + np.array(config.mean, np.float32)
     return np.clip(np.rint(scaled * 255), 0, 255).astype(np.uint8)
 
 
 def crop_box(size: tuple[int, int], config: PreprocessConfig) -> tuple[float, float, float, float]:
-    """Where the tower's input lies on the original image: left, top, right, bottom in the original's pixels.
+    """Find the tower's input on the original image: left, top, right, bottom in the original's pixels.
 
     A point `(x, y)` of the input, in fractions of its width and height, is `(left + x * (right - left),
     top + y * (bottom - top))` of the original. With padding the box reaches beyond the image.
@@ -219,7 +219,7 @@ def _to_pixels(image: Image.Image, config: PreprocessConfig) -> UInt8[np.ndarray
 
 
 def _entering(image: Image.Image, config: PreprocessConfig) -> Image.Image:
-    """What is resized: the picture in its own mode, or in transformers' way as RGB, white where it is transparent."""
+    """Prepare a picture to be resized: in its own mode, or as transformers does in RGB, white where it is transparent."""
     if config.library == "open_clip":
         return image
     if "A" in image.getbands() or image.info.get("transparency") is not None:
@@ -229,7 +229,7 @@ def _entering(image: Image.Image, config: PreprocessConfig) -> Image.Image:
 
 
 def _resized(image: Image.Image, size: tuple[int, int], config: PreprocessConfig) -> Image.Image:
-    """A picture of that width and height, still in its own mode."""
+    """Resize a picture to that width and height, still in its own mode."""
     return image if image.size == size else image.resize(size, _resampling(config))
 
 
@@ -243,7 +243,7 @@ def _colours(image: Image.Image) -> UInt8[np.ndarray, "height width channel"]:
 
 
 def _geometry(size: tuple[int, int], config: PreprocessConfig) -> tuple[tuple[int, int], tuple[int, int]]:
-    """The resized width and height, and the crop's left and top in it; these are negative where padding is added."""
+    """Compute the resized width and height, and the crop's left and top in it, negative where padding is added."""
     (width, height), (to_height, to_width) = size, config.size
     if config.resize_mode == "squash":
         return (to_width, to_height), (0, 0)

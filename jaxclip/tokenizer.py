@@ -90,7 +90,7 @@ class ClipTokenizer:
         return _pad(rows, context, self.pad_id)
 
     def decode(self, tokens: Integer[np.ndarray, "*text context"]) -> list[str]:
-        """The cleaned text of each row, up to its end token; bytes that are no UTF-8 become U+FFFD."""
+        """Decode each row to its cleaned text, up to its end token; bytes that are no UTF-8 become U+FFFD."""
         return [_decode_clip(row) for row in _check_tokens(tokens, CLIP_VOCAB_SIZE)]
 
     def _encode(self, text: str) -> list[int]:
@@ -141,7 +141,7 @@ class FolderTokenizer:
         return tokens
 
     def decode(self, tokens: Integer[np.ndarray, "*text context"]) -> list[str]:
-        """The text of each row without special tokens and padding."""
+        """Decode each row to its text, without special tokens and padding."""
         texts = []
         for row in _check_tokens(tokens, len(self.backend)):
             filled = np.flatnonzero(row != self.pad_id)
@@ -164,7 +164,7 @@ class MissingTokenizer:
 
 
 def has_tokenizer(folder: str | Path) -> bool:
-    """Whether a folder holds tokenizer files of its own that `from_folder` can read."""
+    """Tell whether a folder holds tokenizer files of its own that `from_folder` can read."""
     names = ("tokenizer.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
     return any(is_there(Path(folder) / name) for name in names)
 
@@ -178,7 +178,7 @@ def from_folder(
     strip_sep_token: bool = False,
     **unsupported: Any,
 ) -> FolderTokenizer:
-    """The tokenizer whose Hugging Face files lie in `folder`; nothing is downloaded and no code from it is run.
+    """Read the tokenizer whose Hugging Face files `folder` holds; nothing is downloaded and no code from it is run.
 
     Args:
       folder: holds `tokenizer.json`, or a vocabulary file and `tokenizer_config.json`.
@@ -210,7 +210,7 @@ def from_folder(
 
 
 def check_texts(texts: str | Sequence[str]) -> list[str]:
-    """`texts` as a non-empty list of strings.
+    """Check `texts`, and give them as a non-empty list of strings.
 
     Raises:
       ValueError: it is empty or an item is no string, naming the first.
@@ -244,7 +244,7 @@ def _merges() -> list[tuple[str, ...]]:
 
 @lru_cache(maxsize=1)
 def _clip_vocabulary() -> tuple[BPE, list[str], list[str]]:
-    """The merges, each byte's letter and each token's string: bytes, bytes that end a word, merges, start, end."""
+    """Read the merges, each byte's letter and each token's string: bytes, bytes that end a word, merges, start, end."""
     merges: list[Any] = _merges()
     letters = _byte_letters()
     # Printable bytes come first in the vocabulary and in order, then the others in the order of their stand-ins.
@@ -255,7 +255,7 @@ def _clip_vocabulary() -> tuple[BPE, list[str], list[str]]:
 
 
 def _byte_letters() -> list[str]:
-    """A printable letter for each byte: itself where it is printable in Latin-1, else the next one above 255."""
+    """Choose a printable letter for each byte: itself where it is printable in Latin-1, else the next one above 255."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     stand_ins = iter(range(0x100, 0x200))
     return [chr(byte if byte in printable else next(stand_ins)) for byte in range(256)]

@@ -38,7 +38,7 @@ _STOPPED = "jaxclip/stopped"
 
 
 def several(coordinator: str | None = None, hosts: int | None = None, host: int | None = None) -> bool:
-    """Whether this process is one of several hosts: by its arguments (see `joined`), or by what launched it.
+    """Tell whether this process is one of several hosts: by its arguments (see `joined`), or by what launched it.
 
     Raises:
       ValueError: only some of the three are given, or they make no sense.
@@ -73,9 +73,9 @@ def _launched() -> bool:
 def joined(
     say: Callable[[str], None], coordinator: str | None = None, hosts: int | None = None, host: int | None = None
 ) -> Iterator[None]:
-    """Be one of several hosts; before anything else is asked of JAX.
+    """Join several hosts as one of them, before anything else is asked of JAX.
 
-    An error on one host ends the others too, each with one line and within a minute, whatever they were waiting for.
+    An error on one host ends the others too, each with one line and within a minute, even while they wait for something.
 
     Args:
       say: writes a line for people.
@@ -124,7 +124,7 @@ def joined(
 
 @contextmanager
 def stopping() -> Iterator[Callable[[], bool]]:
-    """A function that says whether a signal has asked to stop. A second signal does not wait to be asked about."""
+    """Make a function that says whether a signal has asked to stop. A second signal does not wait to be asked about."""
     asked = []
 
     def note(number: int, frame: Any) -> None:
@@ -143,7 +143,7 @@ def stopping() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def _waiting(say: Callable[[str], None]) -> Iterator[None]:
-    """Who is waited for, said once, where joining takes longer than `PATIENCE`."""
+    """Say once which hosts are waited for, where joining takes longer than `PATIENCE`."""
     from jax._src import distributed
 
     def told() -> None:
@@ -168,7 +168,7 @@ def _waiting(say: Callable[[str], None]) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[int]:
-    """Native code writes to a file; Python writes where it did. Gives the file's descriptor."""
+    """Send what native code writes to a file, while Python writes where it did; gives the file's descriptor."""
     streams = {1: sys.stdout, 2: sys.stderr}
     for stream in streams.values():
         stream.flush()
@@ -188,7 +188,7 @@ def _quiet() -> Iterator[int]:
 
 @contextmanager
 def _told(log: int) -> Iterator[None]:
-    """An abort of the runtime says in one line why, here and where this host is waited for, and ends the process."""
+    """Make an abort of the runtime say in one line why, here and where this host is waited for, and end the process."""
 
     def aborted(number: int) -> None:
         status, line = AGAIN, None
@@ -215,12 +215,12 @@ def _told(log: int) -> Iterator[None]:
 
 
 def _last(log: int) -> str:
-    """The last that was written: a pass of days may have warned of much before."""
+    """Read the last that was written: a pass of days may have warned of much before."""
     return os.pread(log, MOST_READ, max(0, os.fstat(log).st_size - MOST_READ)).decode(errors="replace")
 
 
 def _watch(over: threading.Event, say: Callable[[str], None]) -> None:
-    """An error elsewhere ends this host, whatever its main thread is waiting for, and so does a host 0 that is silent.
+    """End this host after an error elsewhere or a silence of host 0, even while its main thread waits.
 
     The runtime takes minutes to miss a host 0 that was stopped, not ended. Seconds are counted, not read from a clock:
     this process may have been stopped itself.

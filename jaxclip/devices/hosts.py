@@ -20,12 +20,12 @@ from jaxclip.files.plain import is_there, read_bytes
 
 
 def is_first() -> bool:
-    """Whether this host does what is done once."""
+    """Tell whether this host does what is done once."""
     return jax.process_index() == 0
 
 
 def gather(data: bytes) -> list[bytes]:
-    """What every host has, on every host, in their order."""
+    """Gather what every host has, on every host, in their order."""
     if jax.process_count() == 1:
         return [data]
     lengths = process_allgather(np.int32(len(data)))
@@ -55,7 +55,7 @@ def agree(**said: Any) -> None:
 
 
 def once(action: Callable[[], Any]) -> None:
-    """The first host does it while the others wait; its errors are everybody's.
+    """Let the first host do it while the others wait; all hosts raise its errors.
 
     Raises:
       ValueError, OSError: whatever it raised there.
@@ -75,7 +75,7 @@ def once(action: Callable[[], Any]) -> None:
 
 
 def check_shared(path: Path) -> None:
-    """Make sure that every host sees what the first one wrote into `path`, which nobody has written before.
+    """Make sure that every host sees what the first one wrote into `path`, which no host has written before.
 
     Raises:
       OSError: one does not.
@@ -92,7 +92,7 @@ def check_shared(path: Path) -> None:
 
 
 def local(array: Any) -> np.ndarray:
-    """What this host holds of an array: all of it, or its own rows."""
+    """Read what this host holds of an array: all of it, or its own rows."""
     if not isinstance(array, jax.Array) or array.is_fully_addressable or array.is_fully_replicated:
         return np.asarray(array)
     shards = array.addressable_shards

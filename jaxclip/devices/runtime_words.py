@@ -58,7 +58,7 @@ OF_GLOO = re.compile(r"[A-Z_]+: Gloo [\w-]+ failed: ")
 
 
 def is_of_runtime(error: BaseException) -> bool:
-    """Whether the runtime raised an error, and nobody's code for a reason of its own.
+    """Tell whether the runtime raised an error, and not other code for a reason of its own.
 
     It has a type, but what Gloo says comes out of compiled functions as a plain ValueError, in words that begin with a
     status.
@@ -71,8 +71,8 @@ def is_of_runtime(error: BaseException) -> bool:
 
 
 def end_of(text: str, heartbeat: int) -> tuple[int, str | None]:
-    """Exit status and what to say of an end of the runtime; no line where only a connection broke, which who is missed
-    will explain.
+    """Choose the exit status and the words for an end of the runtime; no words where only a connection broke, because
+    the host that is missed will explain it.
 
     `AGAIN` where a host is gone or cannot be reached; 1 for what the same command would meet again.
 
@@ -102,7 +102,7 @@ def _known(entry: str, heartbeat: int) -> tuple[int, str | None] | None:
 
 
 def _plain(entries: list[str]) -> str:
-    """The newest that native code said, without places in its source and frames of its stack."""
+    """Find the newest that native code said, without places in its source and frames of its stack."""
     place = r"^[DEFIW]\d{4} [\d:. ]+\S+\]|\[[\w./-]+:\d+\]|\S+\.(cc|h|cpp):\d+\]?"
     for entry in entries:
         lines = [" ".join(re.sub(place, "", line).split()) for line in entry.splitlines()]

@@ -29,7 +29,7 @@ STATE_AXES = {"embedding": "b e", "heads": "b l h u", "mlp": "b l e", "init": "b
 
 
 def make_mesh(data: int | None = None, model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
-    """A mesh of `data` times `model` devices.
+    """Make a mesh of `data` times `model` devices.
 
     Args:
       data: parts that a batch is cut into; by default as many as there are devices for.
@@ -70,18 +70,18 @@ def make_mesh(data: int | None = None, model: int = 1, devices: Sequence[Any] | 
 
 
 def default_mesh() -> Mesh | None:
-    """Every device, each with its part of the batch; None where there is one, and nothing to split."""
+    """Make a mesh of every device, each with its part of the batch; None where there is one, and nothing to split."""
     return make_mesh() if len(jax.devices()) > 1 else None
 
 
 def local_mesh() -> Mesh | None:
-    """Every device of this host, for what one host does by itself; None where there is one."""
+    """Make a mesh of this host's devices, for what one host does by itself; None where there is one."""
     devices = jax.local_devices()
     return make_mesh(devices=devices) if len(devices) > 1 else None
 
 
 def whole_batch(batch: int, mesh: Mesh | None) -> int:
-    """A batch enlarged until it can be split over a mesh."""
+    """Enlarge a batch until it can be split over a mesh."""
     return batch if mesh is None else batch + -batch % mesh.shape[DATA]
 
 
@@ -108,12 +108,12 @@ def check(shape: Mapping[str, int], config: VisionConfig, batch: int) -> None:
 
 
 def spec(axes: str) -> PartitionSpec:
-    """Where an array lies: `axes` are the letters of its axes, separated by blanks."""
+    """Write where an array is placed: `axes` are the letters of its axes, separated by blanks."""
     return PartitionSpec(*(RULES.get(letter) for letter in axes.split()))
 
 
 def place_vision(vision: Any, mesh: Mesh, put: Callable[[Any, NamedSharding], Any] | None = None) -> nnx.Module:
-    """The image tower with every weight where its axes say.
+    """Place an image tower, every weight where its axes say.
 
     Args:
       vision: a `jaxclip.model.vision.VisionTransformer`.
@@ -130,7 +130,7 @@ def place_vision(vision: Any, mesh: Mesh, put: Callable[[Any, NamedSharding], An
 
 
 def place_batch(batch: Any, mesh: Mesh) -> Any:
-    """Arrays with the batch as their first axis, each device its own part: a pytree of host arrays.
+    """Place arrays whose first axis is the batch, each device its own part: a pytree of host arrays.
 
     Of several hosts each gives its own part of the batch.
     """
@@ -141,14 +141,14 @@ def place_batch(batch: Any, mesh: Mesh) -> Any:
 
 
 def place_state(state: HeadState, mesh: Mesh) -> HeadState:
-    """What a pass kept of a batch: images split over the data axis, heads over the model axis."""
+    """Place what a pass kept of a batch: images split over the data axis, heads over the model axis."""
     return HeadState(
         **{name: put_whole(getattr(state, name), NamedSharding(mesh, spec(axes))) for name, axes in STATE_AXES.items()}
     )
 
 
 def put_whole(x: Any, where: NamedSharding) -> jax.Array:
-    """An array that every host has, on the devices of all."""
+    """Put an array that every host has on the devices of all."""
     if where.is_fully_addressable:
         return jax.device_put(x, where)
     held = np.asarray(x)

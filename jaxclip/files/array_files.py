@@ -12,7 +12,7 @@ from jaxclip.numerics.arrays import counted
 
 
 def read_array(path: Path) -> np.ndarray:
-    """The array in a .npy file.
+    """Read the array in a .npy file.
 
     Raises:
       OSError: it cannot be opened.

@@ -18,7 +18,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def parse_json(text: str | bytes, *, halves: bool = False, nan: bool = False) -> Any:
-    """The value of a JSON text in UTF-8.
+    """Parse a JSON text in UTF-8.
 
     Args:
       halves: names of files may stand in it, with bytes that are no text.
@@ -45,7 +45,7 @@ def parse_json(text: str | bytes, *, halves: bool = False, nan: bool = False) ->
 
 
 def parse_object(text: str | bytes, **options: bool) -> dict[str, Any]:
-    """The same where it must be an object.
+    """Parse a JSON text that must be an object.
 
     Raises:
       ValueError: as `parse_json`; or it is something else.
@@ -56,7 +56,7 @@ def parse_object(text: str | bytes, **options: bool) -> dict[str, Any]:
 
 
 def read_object(path: Path, remedy: str, most: int = MAX_FILE, *, nan: bool = False) -> dict[str, Any]:
-    """The JSON object in a file.
+    """Read the JSON object in a file.
 
     Args:
       path: of the file.

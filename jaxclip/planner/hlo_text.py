@@ -43,11 +43,11 @@ class Computation:
         return {instruction.name: instruction for instruction in self.instructions}
 
     def shapes(self, name: str) -> list[Shape]:
-        """Arrays that a name stands for: one, or those of a tuple."""
+        """List the arrays that a name refers to: one, or those of a tuple."""
         return shapes_in(self._by_name[name].type)
 
     def origin(self, name: str) -> Instruction | None:
-        """What a name is a copy of."""
+        """Find what a name is a copy of."""
         found = self._by_name.get(name)
         while found is not None and found.opcode in _COPIES:
             found = self._by_name.get(found.operands[0])
@@ -61,7 +61,7 @@ _SHAPE = re.compile(r"\b([a-z]\w*)\[([\d,<=]*)\]")
 
 
 def parse(text: str) -> tuple[dict[str, Computation], str]:
-    """Computations by name in the text's order, and the name of the one a run begins with.
+    """Read the computations by name in the text's order, and the name of the one a run begins with.
 
     Raises:
       ValueError: there is no such computation.
@@ -87,13 +87,13 @@ def parse(text: str) -> tuple[dict[str, Computation], str]:
 
 
 def shapes_in(type_: str) -> list[Shape]:
-    """Every array of a type, layouts left out."""
+    """List every array of a type, layouts left out."""
     found = _SHAPE.findall(re.sub(r"\{[^}]*\}|/\*.*?\*/", "", type_))
     return [Shape(dtype, tuple(int(n.lstrip("<=")) for n in dims.split(",") if n)) for dtype, dims in found]
 
 
 def n_bytes(shape: Shape) -> int:
-    """Of the values, without padding."""
+    """Count the bytes of the values, without padding."""
     if shape.dtype in ("pred", "token", "opaque"):
         return prod(shape.dims) if shape.dtype == "pred" else 0
     bits = int(re.sub(r"^[a-z]+(\d+).*", r"\1", shape.dtype))

@@ -10,7 +10,7 @@ TRIES = 8
 def largest_batch(
     peak: Callable[[int], int | None], start: int, unit: int, limit: int, tries: int = TRIES
 ) -> tuple[int | None, int | None]:
-    """The largest batch that fits, to a sixteenth of itself or one `unit`, or as near as `tries` compilations come.
+    """Find the largest batch that fits, to a sixteenth of itself or one `unit`, or as near as `tries` compilations get.
 
     Args:
       peak: bytes of a batch, None where it does not fit.

@@ -99,7 +99,7 @@ class Plan:
 
 
 def lower(config: VisionConfig, plan: Plan, mesh: Mesh) -> jax.stages.Lowered:
-    """The program for a mesh, from shapes alone.
+    """Lower the program for a mesh, from shapes alone.
 
     Raises:
       ValueError: batch, heads or neurons cannot be split evenly.
@@ -127,7 +127,7 @@ def lower(config: VisionConfig, plan: Plan, mesh: Mesh) -> jax.stages.Lowered:
 
 
 def make(config: VisionConfig, plan: Plan) -> dict[str, Any]:
-    """The answer, in a Python that has libtpu.
+    """Make the answer, in a Python that has libtpu.
 
     Returns:
       In JSON types: the question; `devices`; `fits`; and, where it does, `memory` (bytes of one device by kind, and
@@ -162,7 +162,7 @@ def make(config: VisionConfig, plan: Plan) -> dict[str, Any]:
 
 
 def ask(config: VisionConfig, plan: Plan, python: str | Path | None = None) -> dict[str, Any]:
-    """What `make` says, asked in a Python that has libtpu.
+    """Ask a Python that has libtpu for what `make` says.
 
     Args:
       config: the image tower.
@@ -196,7 +196,7 @@ def ask(config: VisionConfig, plan: Plan, python: str | Path | None = None) -> d
 
 
 def python_with_libtpu(python: str | Path | None = None) -> str:
-    """A Python to ask in: the one given, the one of the environment variable, or this one.
+    """Choose a Python to ask in: the one given, the one of the environment variable, or this one.
 
     Raises:
       FileNotFoundError: it has no libtpu, or does not exist.

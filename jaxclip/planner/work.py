@@ -43,7 +43,7 @@ class Work:
     """One device's part of a program.
 
     Attributes:
-      flops: of matrix products and convolutions, two for each multiply-add, whatever the precision.
+      flops: of matrix products and convolutions, two for each multiply-add, in any precision.
       collectives: the largest first; equal ones are counted together.
       loops: how many loops run an unknown number of times; their bodies are counted once.
     """
@@ -54,7 +54,7 @@ class Work:
 
 
 def work(text: str) -> Work:
-    """Work of a compiled module, from `compiled.as_text()`.
+    """Count the work of a compiled module, from `compiled.as_text()`.
 
     Raises:
       ValueError: the text has no entry computation.
@@ -74,7 +74,7 @@ def work(text: str) -> Work:
 
 
 def _times(computations: dict[str, Computation], entry: str) -> tuple[Counter, int]:
-    """How often each computation runs. Callees stand before their callers, so the text backwards is an order."""
+    """Count how often each computation runs. Callees come before their callers, so the text backwards is an order."""
     times, loops = Counter({entry: 1}), 0
     for name in reversed(computations):
         if not times[name]:
@@ -90,7 +90,7 @@ def _times(computations: dict[str, Computation], entry: str) -> tuple[Counter, i
 
 
 def _callees(instruction: Instruction) -> Iterator[str]:
-    """Computations that hold products or collectives; the little ones that reduce or compare two numbers do not."""
+    """List computations that hold products or collectives, not the little ones that reduce or compare two numbers."""
     match instruction.opcode:
         case "while":
             yield from re.findall(r"\b(?:body|condition)=%?([\w.\-]+)", instruction.rest)
@@ -130,7 +130,7 @@ def _trips(computations: dict[str, Computation], caller: Computation, loop: Inst
 
 
 def _said(pattern: str, instruction: Instruction) -> str:
-    """What an instruction says by a pattern of one group.
+    """Read what an instruction says by a pattern of one group.
 
     Raises:
       ValueError: it does not say it.
@@ -142,7 +142,7 @@ def _said(pattern: str, instruction: Instruction) -> str:
 
 
 def _carried(caller: Computation, loop: Instruction, part: Instruction) -> int | None:
-    """A constant that a loop carries through, as where it was made."""
+    """Follow a constant that a loop carries through to where it was made."""
     place = _index(part)
     origin = None if place is None else _element(caller, loop.operands[0], place)
     return None if origin is None else origin.constant
@@ -155,7 +155,7 @@ def _index(instruction: Instruction | None) -> int | None:
 
 
 def _element(computation: Computation, name: str, place: int) -> Instruction | None:
-    """What stands at one place of a tuple."""
+    """Find the value at one place of a tuple."""
     made = computation.origin(name)
     if made is None or made.opcode != "tuple" or place >= len(made.operands):
         return None
@@ -174,7 +174,7 @@ def _flops(computation: Computation, instruction: Instruction) -> float:
 
 
 def _convolution(left: Shape, right: Shape, out: Shape, rest: str) -> float:
-    """Products with holes and padding left out: a TPU writes batched matrix products as convolutions full of both."""
+    """Count products, holes and padding left out: a TPU writes batched matrix products as convolutions full of both."""
     labels = re.search(r"dim_labels=([\w?]+)_([\w?]+)->([\w?]+)", rest)
     if labels is None:
         raise ValueError(f"a convolution must say its dim_labels; got {rest[:80]}")
@@ -212,7 +212,7 @@ def _moved(computation: Computation, instruction: Instruction) -> int:
 
 
 def _group(rest: str) -> int:
-    """Devices of one group, in any of HLO's three ways to write them."""
+    """Count the devices of one group, in any of HLO's three ways to write them."""
     if mesh := re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", rest):
         sizes = dict(re.findall(r"'?([\w.\-]+)'?=(\d+)", mesh[1]))
         return prod(int(sizes[axis]) for axis in re.findall(r"[\w.\-]+", mesh[2]) if axis in sizes)
