@@ -245,7 +245,7 @@ class Compute:
 
     `dtype` is what activations and weights are multiplied in. `precision` is how float32 products are formed on
     hardware that can cut them short: `highest` is true float32, `tensorfloat32` and `default` are what GPUs and TPUs
-    do when they are not told otherwise. CPUs always calculate true float32. `attention` "auto" leaves rows whose pattern is
+    do by themselves. CPUs always calculate true float32. `attention` "auto" leaves rows whose pattern is
     not needed to cuDNN, on NVIDIA GPUs in bfloat16 and float16 (see `jaxclip.model.attention`), and is "plain"
     everywhere else.
     """

@@ -219,7 +219,7 @@ def _to_pixels(image: Image.Image, config: PreprocessConfig) -> UInt8[np.ndarray
 
 
 def _entering(image: Image.Image, config: PreprocessConfig) -> Image.Image:
-    """Prepare a picture to be resized: in its own mode, or as transformers does in RGB, white where it is transparent."""
+    """Prepare a picture to be resized: in its own mode, or in RGB as transformers does, white where transparent."""
     if config.library == "open_clip":
         return image
     if "A" in image.getbands() or image.info.get("transparency") is not None:

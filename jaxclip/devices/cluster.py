@@ -75,7 +75,7 @@ def joined(
 ) -> Iterator[None]:
     """Join several hosts as one of them, before anything else is asked of JAX.
 
-    An error on one host ends the others too, each with one line and within a minute, even while they wait for something.
+    An error on one host ends the others too, each with one line and within a minute, even while they wait.
 
     Args:
       say: writes a line for people.

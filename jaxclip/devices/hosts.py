@@ -55,10 +55,10 @@ def agree(**said: Any) -> None:
 
 
 def once(action: Callable[[], Any]) -> None:
-    """Let the first host do it while the others wait; all hosts raise its errors.
+    """Let the first host run an action while the others wait; all hosts raise its errors.
 
     Raises:
-      ValueError, OSError: whatever it raised there.
+      ValueError, OSError: as the action raised it there.
     """
     error = None
     if is_first():
