@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxclip.config import ClipConfig
+from jaxclip.config import N_PREFIX, ClipConfig
 from jaxclip.convert.positions import grid_of
 from jaxclip.convert.readers.tensors import FLOATS, CheckpointError, LazyTensor, aligned, as_dtype
 from jaxclip.convert.rules import FOREIGN_TEXT, IGNORED, Layout, Move, forward, moves
@@ -140,7 +140,7 @@ def _misfit(move: Move, tensor: LazyTensor, source_grid: tuple[int, int] | None)
     shape = tensor.shape
     if move.target == VISION_POSITIONS and len(shape) == 2:
         n_tokens, width = shape
-        fits = width == move.shape[1] and (source_grid is None or n_tokens == 1 + prod(source_grid))
+        fits = width == move.shape[1] and (source_grid is None or n_tokens == N_PREFIX + prod(source_grid))
         fits = fits and (n_tokens == move.shape[0] or source_grid is not None or grid_of(n_tokens) is not None)
     else:
         fits = shape == move.shape or (move.shape == () and shape == (1,))

@@ -1,18 +1,18 @@
 """Position embeddings of one patch grid for another."""
 
-from math import isqrt
 from typing import Any
 
 import numpy as np
 
 from jaxclip.config import ClipConfig
+from jaxclip.model.token_grid import TokenGrid
 from jaxclip.numerics.ops import resize_positions
 
 
 def grid_of(n_tokens: int) -> tuple[int, int] | None:
-    """The square grid of `n_tokens - 1` patches, or None where there is no such grid."""
-    side = isqrt(max(n_tokens - 1, 0))
-    return (side, side) if side and side * side == n_tokens - 1 else None
+    """Return the square grid of patches among `n_tokens`, or None where there is no such grid."""
+    found = TokenGrid.square(n_tokens)
+    return found and found.grid
 
 
 def resized(

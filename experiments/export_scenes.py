@@ -8,6 +8,7 @@ and a model card made from the training log.
 import argparse
 import json
 from collections import Counter
+from math import prod
 from pathlib import Path
 from textwrap import fill
 from typing import Any
@@ -146,7 +147,7 @@ def card(config: ClipConfig, report: dict[str, Any], n_params: int, seed: int, n
         vocabulary=config.text.vocab_size,
         pixels=preset["pixels"],
         patch=preset["patch"],
-        n_patches=config.vision.n_tokens - 1,
+        n_patches=prod(config.vision.grid),
         preset=preset,
         n_scenes=preset["n_shards"] * preset["shard"],
         steps=report["steps"],

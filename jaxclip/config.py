@@ -43,6 +43,10 @@ def _check_heads(owner: str, width: int, n_heads: int) -> None:
         raise ValueError(f"{owner}.width must be a multiple of n_heads; got width {width} with {n_heads} heads.")
 
 
+N_PREFIX = 1
+"""Tokens before the patches of every tower that there is: the class token."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class VisionConfig:
     """The image tower.
@@ -93,7 +97,7 @@ class VisionConfig:
     @property
     def n_prefix(self) -> int:
         """Tokens before the patches: the class token."""
-        return 1
+        return N_PREFIX
 
     @property
     def n_tokens(self) -> int:

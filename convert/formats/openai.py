@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from math import isqrt
 
-from jaxclip.config import TextConfig, VisionConfig
+from jaxclip.config import N_PREFIX, TextConfig, VisionConfig
 from jaxclip.convert.formats.openclip import Towers
 from jaxclip.convert.readers.tensors import CheckpointError, LazyTensor
 
@@ -24,7 +24,7 @@ def openai_towers(tensors: Mapping[str, LazyTensor]) -> Towers:
     context, _ = _shape(tensors, "positional_embedding", 2)
     shared = {"embed_dim": embed_dim, "activation": "quick_gelu"}
     vision = VisionConfig(
-        image_size=(patch * isqrt(max(n_tokens - 1, 0)), patch * isqrt(max(n_tokens - 1, 0))),
+        image_size=(patch * isqrt(max(n_tokens - N_PREFIX, 0)),) * 2,
         patch_size=(patch, patch),
         n_layers=_count(tensors, "visual.transformer.resblocks"),
         mlp_dim=_shape(tensors, "visual.transformer.resblocks.0.mlp.c_fc.weight", 2)[0],

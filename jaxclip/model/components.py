@@ -10,6 +10,7 @@ from jaxtyping import Array, Float
 from jaxclip.axes import AnyArray
 from jaxclip.model.contributions import Contributions
 from jaxclip.model.head_coordinates import HeadState
+from jaxclip.model.pooling import CLASS_TOKEN
 from jaxclip.numerics.arrays import by_shapes
 from jaxclip.numerics.own_terms import on_own_terms
 
@@ -36,7 +37,7 @@ class Components:
     def of(cls, contributions: Contributions) -> "Components":
         """From a decomposition at detail "full" or "head"; only "full" knows the class token's part."""
         heads = contributions.reduce("head").attn
-        first = contributions.attn[..., 0, :].sum(-2) if contributions.detail == "full" else None
+        first = contributions.attn[..., CLASS_TOKEN, :].sum(-2) if contributions.detail == "full" else None
         return cls(contributions.init, heads, contributions.mlp, first, contributions.constant)
 
     @classmethod

@@ -72,13 +72,13 @@ def resize_positions(
     new_grid: tuple[int, int],
     library: Library = "open_clip",
 ) -> Float[AnyArray, "new_token width"]:
-    """Position embeddings for another grid of patches, in float32: bicubic, with antialiasing as OpenCLIP resizes them,
-    or without and by PyTorch's kernel, as transformers does.
+    """Resize position embeddings to another grid of patches, in float32: bicubic, with antialiasing as OpenCLIP does
+    it, or without and by PyTorch's kernel, as transformers does.
 
-    The class token's is left as it is, and the same grid changes nothing.
+    Those before the patches are left as they are, and the same grid changes nothing.
 
     Args:
-      positions: class token first, then the patches in row-major order.
+      positions: of the tokens before the patches (the class token), then of the patches in row-major order.
       grid: patches (down, across) that `positions` covers.
       new_grid: patches (down, across) wanted.
       library: whose way.
@@ -86,13 +86,14 @@ def resize_positions(
     if grid == new_grid:
         return positions
     width = positions.shape[-1]
-    patches = jnp.asarray(positions[1:], jnp.float32).reshape(*grid, width)
+    n_prefix = len(positions) - grid[0] * grid[1]
+    patches = jnp.asarray(positions[n_prefix:], jnp.float32).reshape(*grid, width)
     if library == "open_clip":
         patches = jax.image.resize(patches, (*new_grid, width), method="cubic", antialias=True)
     else:
         down, across = (cubic_weights(*sides) for sides in zip(grid, new_grid, strict=True))
         patches = jnp.einsum("yr,xc,rcw->yxw", down, across, patches, precision="highest")
-    return jnp.concatenate([jnp.asarray(positions[:1], jnp.float32), patches.reshape(-1, width)])
+    return jnp.concatenate([jnp.asarray(positions[:n_prefix], jnp.float32), patches.reshape(-1, width)])
 
 
 def cubic_weights(size: int, new_size: int) -> Float[np.ndarray, "new old"]:

@@ -16,6 +16,7 @@ from jaxclip.data.masks.picture_files import PictureReader
 from jaxclip.files.whole import write_results
 from jaxclip.model.head_names import chosen_heads, head_name
 from jaxclip.model.nonfinite import check_images
+from jaxclip.model.pooling import CLASS_TOKEN
 from jaxclip.model.text_maps import text_maps
 from jaxclip.model.token_grid import TokenGrid
 from jaxclip.numerics.arrays import counted
@@ -95,7 +96,7 @@ def heatmap_picture(
             text: {
                 **cosines[i],
                 "heads": float(maps[0, :, i].sum()),
-                "class_token": float(maps[0, 0, i]),
+                "class_token": float(maps[0, CLASS_TOKEN, i]),
             }
             for i, text in enumerate(texts)
         },
