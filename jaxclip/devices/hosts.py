@@ -108,7 +108,7 @@ def local(array: Any) -> np.ndarray:
 class Vote:
     """Numbers that hosts may say at any step, and the largest of a step for all of them at the next one.
 
-    One step late, so that nobody waits: the device answers while it computes.
+    One step late, so that no host waits: the device answers while it computes.
     """
 
     def __init__(self, mesh: Mesh | None):
