@@ -1,7 +1,8 @@
 """Weights of other libraries -> jaxclip. PyTorch is not needed and no code of a checkpoint is run.
 
-`sources` opens any checkpoint into named, unread tensors; `settle` decides what it is; `rules` says by table where
-each tensor goes; `apply` runs the table one tensor at a time and proves that nothing was left over.
+`sources` finds any checkpoint, reads what describes it and opens it into named, unread tensors; `formats` has one
+object a family, with the table of where each tensor goes; `settle` decides what the checkpoint is; `apply` runs the
+table one tensor at a time and proves that nothing was left over.
 """
 
 from jaxclip.convert.describe import Described, describe

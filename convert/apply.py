@@ -9,26 +9,26 @@ from typing import Any
 import numpy as np
 
 from jaxclip.config import N_PREFIX, ClipConfig
+from jaxclip.convert.formats.format import Format
 from jaxclip.convert.positions import grid_of
 from jaxclip.convert.readers.tensors import FLOATS, CheckpointError, LazyTensor, aligned, as_dtype
-from jaxclip.convert.rules import FOREIGN_TEXT, IGNORED, Layout, Move, forward, moves
+from jaxclip.convert.rules import Move, forward
 from jaxclip.model.params import shapes, unflatten
 from jaxclip.numerics.arrays import counted
 from jaxclip.numerics.ops import resize_positions
 
 VISION_POSITIONS = "vision.positional_embedding"
 MAX_LISTED = 40
-LEFT_OVER = "left over: "
 
 
 def fill(
     tensors: Mapping[str, LazyTensor],
     config: ClipConfig,
-    layout: Layout,
+    form: Format,
     dtype: str,
     source_grid: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
-    """The parameter tree of a checkpoint.
+    """Fill the parameter tree of a checkpoint.
 
     Every tensor is used once and every parameter is filled once. At any time one tensor of the source is in memory
     besides the result.
@@ -36,7 +36,7 @@ def fill(
     Args:
       tensors: the checkpoint's own names, unread.
       config: what it is.
-      layout: what its names mean.
+      form: what its names mean.
       dtype: of the result; a value that float16 cannot hold is an error.
       source_grid: patches (down, across) that the stored position embedding covers, where that is not `config`'s own
         grid; None takes a square one, as OpenCLIP does.
@@ -48,8 +48,8 @@ def fill(
     if deepest > len(tensors):
         only = counted(len(tensors), "tensor")
         raise CheckpointError(f"the configuration has {deepest} layers, but the checkpoint only {only}.")
-    plan = moves(config, layout, set(tensors))
-    _check(tensors, plan, config, layout, source_grid)
+    plan = form.moves(config, set(tensors))
+    _check(tensors, plan, config, form, source_grid)
     leaves = _allocate(shapes(config, logit_bias="logit_bias" in tensors), dtype)
     for move in plan:
         array = tensors[move.source].read()
@@ -83,47 +83,42 @@ def _check(
     tensors: Mapping[str, LazyTensor],
     plan: list[Move],
     config: ClipConfig,
-    layout: Layout,
+    form: Format,
     source_grid: tuple[int, int] | None,
 ) -> None:
-    gaps = [*_missing_and_extra(tensors, plan, config, layout), *_uncovered(plan, tensors, config)]
+    used = {move.source for move in plan}
+    skipped = re.compile("|".join(ignored(config, form)))
+    extra = sorted(name for name in set(tensors) - used if not skipped.fullmatch(name))
+    gaps = [f"missing: {name}" for name in sorted(used - set(tensors))]
+    gaps += [f"left over: {name} {list(tensors[name].shape)}" for name in extra]
+    gaps += _uncovered(plan, tensors, config)
     for move in plan:
         if move.source in tensors:
             gaps += _misfit(move, tensors[move.source], source_grid)
     if gaps:
         listed = gaps[:MAX_LISTED] + ([f"... and {len(gaps) - MAX_LISTED} more"] if len(gaps) > MAX_LISTED else [])
-        if all(gap.startswith(LEFT_OVER) for gap in gaps):
+        if len(gaps) == len(extra):
             listed.append("If the CLIP computes the same without them, save its state dict without them.")
         raise CheckpointError(
             f"the weights do not fit the configuration of {config.name} ({counted(len(gaps), 'gap')}):\n  "
             + "\n  ".join(listed)
         )
     stored = sum(path.stat().st_size for path in {tensor.path for tensor in tensors.values()})
-    used = sum(prod(tensors[move.source].shape) * as_dtype(tensors[move.source].dtype).itemsize for move in plan)
-    if used > stored:  # a pickle can name the same bytes any number of times
+    taken = sum(prod(tensors[move.source].shape) * as_dtype(tensors[move.source].dtype).itemsize for move in plan)
+    if taken > stored:  # a pickle can name the same bytes any number of times
         raise CheckpointError(
-            f"the tensors of {config.name} take {used:,} bytes and its files have {stored:,}: tensors share their "
+            f"the tensors of {config.name} take {taken:,} bytes and its files have {stored:,}: tensors share their "
             f"numbers, which no CLIP's do; save copies of them."
         )
 
 
-def _missing_and_extra(
-    tensors: Mapping[str, LazyTensor], plan: list[Move], config: ClipConfig, layout: Layout
-) -> Iterable[str]:
-    used = {move.source for move in plan}
-    skipped = re.compile("|".join(ignored(config, layout)))
-    yield from (f"missing: {name}" for name in sorted(used - set(tensors)))
-    extra = sorted(name for name in set(tensors) - used if not skipped.fullmatch(name))
-    yield from (f"{LEFT_OVER}{name} {list(tensors[name].shape)}" for name in extra)
-
-
-def ignored(config: ClipConfig, layout: Layout) -> tuple[str, ...]:
-    """Patterns of the names that a checkpoint may hold and the parameter tree does not."""
-    return IGNORED[layout] + ((FOREIGN_TEXT,) if config.text is None else ())
+def ignored(config: ClipConfig, form: Format) -> tuple[str, ...]:
+    """List patterns of the names that a checkpoint may hold and the parameter tree does not."""
+    return form.ignored + (form.ignored_text if config.text is None else ())
 
 
 def _uncovered(plan: list[Move], tensors: Mapping[str, LazyTensor], config: ClipConfig) -> Iterable[str]:
-    """Parameters that the rules fill twice or not wholly; only a wrong table gets here."""
+    """Find parameters that the rules fill twice or not wholly; only a wrong table gets here."""
     filled: Counter[str] = Counter()
     for move in plan:
         filled[move.target] += prod(move.shape)

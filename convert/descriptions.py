@@ -1,65 +1,40 @@
 """What the files beside a checkpoint's weights say it is, and which of two descriptions counts."""
 
-from collections.abc import Mapping
-from dataclasses import fields as fields_of
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from jaxclip.convert.families import READ, tower_alone
-from jaxclip.convert.formats.huggingface import huggingface_towers
-from jaxclip.convert.formats.openclip import Towers, openclip_towers
-from jaxclip.convert.readers.places import HF_CONFIG, OPENCLIP_CONFIG, Files, Folder, find_preprocessor, read_json
+from jaxclip.convert.families import check_unclaimed
+from jaxclip.convert.formats import WRITERS, writer_of
+from jaxclip.convert.formats.format import Claim, Description, Format, Towers, differences
+from jaxclip.convert.readers.places import Files, Folder, read_json
 from jaxclip.convert.readers.tensors import CheckpointError
-from jaxclip.convert.rules import Layout
 from jaxclip.files.plain import read_bytes
 from jaxclip.files.strict_json import parse_json
 
 MOST_MODULES = 2**20  # bytes
-FILES = {"openclip": OPENCLIP_CONFIG, "huggingface": HF_CONFIG}
-WRITERS = {"openclip": "OpenCLIP", "huggingface": "Hugging Face"}
-OTHER_NETWORKS = {
-    "vision_model.head.probe": "a SigLIP model, whose image tower ends in an attention pooler",
-    "visual.attn_pool.": "a CoCa model, whose image tower ends in an attention pooler",
-    "visual.trunk.": "an image tower of timm's (SigLIP, EVA, ConvNeXt, ViTamin, MobileCLIP, PE-Core, ...)",
-    "visual.layer1.": "a CLIP with a ResNet as its image tower",
-    "text_decoder.": "a BLIP model, which is no CLIP: its text tower reads the image as well",
-    "vision_proj.": "a BLIP model, which is no CLIP: its text tower reads the image as well",
-    "qformer.": "a BLIP-2 model, which is no CLIP: a language model reads its image tower",
-    "language_model.": "a model whose language model reads its image tower, which is no CLIP",
-}
-"""How names of tensors of other networks begin, and what they are."""
 
 
-def described_in(home: Files) -> dict[str, dict[str, Any]]:
-    """The descriptions of a CLIP in a folder or repository, by the library that each is for.
+def described_in(home: Files) -> tuple[Description, ...]:
+    """Read the descriptions of a CLIP in a folder or repository, one for each library.
 
     A folder may hold both, and then its weights say which counts; of a repository OpenCLIP's counts, as its weights do.
     """
-    own = home.find(OPENCLIP_CONFIG)
-    config = home.find(HF_CONFIG) if own is None or isinstance(home, Folder) else None
-    found = {} if own is None else {"openclip": read_json(own)}
-    if config is None:
-        return found
-    fields = read_json(config)
-    if own is None and fields.get("model_type") is None and "architecture" in fields:
-        raise CheckpointError(
-            f"config.json describes timm's {str(fields['architecture'])[:80]!r}, an image model without a text tower, "
-            f"which is not converted; {READ}."
-        )
-    return found if fields.get("model_type") is None else {**found, "huggingface": fields}
-
-
-def towers_of(kind: str, fields: Mapping[str, Any]) -> Towers:
-    """The towers that a description of one library means.
-
-    Raises:
-      CheckpointError: it describes what is not read, by name.
-    """
-    if kind == "huggingface":
-        return huggingface_towers(fields)
-    if fields.get("model_cfg") is None:
-        raise CheckpointError(f"{OPENCLIP_CONFIG} has no model_cfg; download it again.")
-    return openclip_towers(fields["model_cfg"])
+    found: list[Description] = []
+    for file in dict.fromkeys(writer.file for writer in WRITERS):
+        if found and not isinstance(home, Folder):
+            break
+        path = home.find(file)
+        if path is None:
+            continue
+        fields = read_json(path)
+        writer = writer_of(file, fields)
+        if writer is not None:
+            found.append(Description(writer, fields))
+        elif not found:
+            check_unclaimed(fields)
+    return tuple(found)
 
 
 def check_no_wrapper(home: Files) -> None:
@@ -98,56 +73,36 @@ def _diffusers(_path: Path, home: Files) -> str:
     )
 
 
-def check_network(names: set[str], layout: Layout | None, label: str) -> None:
-    """Refuse weights whose names are another network's, or one tower's.
-
-    Raises:
-      CheckpointError: what they are.
-    """
-    for start, what in OTHER_NETWORKS.items():
-        if any(name.startswith(start) for name in names):
-            raise CheckpointError(f"{label} holds {what}, and is not converted; {READ}.")
-    if layout == "huggingface" and not any(name.startswith("text_model.") for name in names):
-        parts = ("vision_model", "visual_projection")
-        raise CheckpointError(
-            tower_alone(f"{label} holds", tuple(part for part in parts if any(name.startswith(part) for name in names)))
-        )
-
-
-def choose(described: Mapping[str, dict[str, Any]], layout: Layout, home: Files | None) -> dict[str, Any]:
-    """Fields of a `Source`: of two descriptions that of the library whose names the weights have, the other aside."""
-    own = "huggingface" if layout == "huggingface" else "openclip"
-    counts = own if own in described else next(iter(described), None)
+def choose(described: Sequence[Description], form: Format, home: Files | None) -> dict[str, Any]:
+    """Make the fields of a `Source`: of two descriptions that of its weights' library counts, the other is aside."""
+    own = [description for description in described if description.writer is form.writer]
+    counts = next(iter((*own, *described)), None)
     if counts is None:
         return {}
-    aside = next((fields for kind, fields in described.items() if kind != counts), None)
-    images = find_preprocessor(home) if counts == "huggingface" and home is not None else None
-    return {counts: described[counts], "preprocessor": images, "aside": aside}
+    aside = next((description for description in described if description is not counts), None)
+    return {"description": replace(counts, images=counts.writer.images(counts.fields, home)), "aside": aside}
 
 
-def description_choice(counts: str, layout: Layout, towers: Towers, aside: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What to say of the description that was used, where another lies beside it or it is not its weights' own."""
-    own = "huggingface" if layout == "huggingface" else "openclip"
-    if aside is None:
-        if counts == own or layout == "openai":
-            return {}
-        why = f"its weights have {WRITERS[own]}'s names, but no {FILES[own]} is beside them"
-        return {"description": {"value": FILES[counts], "why": why, "other": True}}
-    other = next(kind for kind in FILES if kind != counts)
-    differs = _differs(towers, other, aside)
-    said = f" and says {differs}" if differs else ""
-    why = f"its weights have {WRITERS[counts]}'s names; {FILES[other]} beside them is not used{said}"
-    return {"description": {"value": FILES[counts], "why": why}}
+def description_claim(used: Description, towers: Towers, form: Format, aside: Description | None) -> Claim[str] | None:
+    """Say which description was used, where another lies beside it or it is not its weights' own; None elsewhere."""
+    if aside is not None:
+        differs = _differs(towers, aside)
+        words = f"its weights have {used.writer.name}'s names; {aside.writer.file} beside them is not used"
+        return Claim(used.writer.file, "files", f"{words} and says {differs}" if differs else words)
+    if is_own(used, form):
+        return None
+    words = f"its weights have {form.writer.name}'s names, but no {form.writer.file} is beside them"
+    return Claim(used.writer.file, "files", words)
 
 
-def _differs(used: Towers, kind: str, aside: Mapping[str, Any]) -> str:
+def is_own(used: Description, form: Format) -> bool:
+    """Tell whether a description is what weights of a format come with; those that need none may have any."""
+    return used.writer is form.writer or form.towers is not None
+
+
+def _differs(used: Towers, aside: Description) -> str:
     try:
-        other = towers_of(kind, aside)
+        other = aside.towers()
     except ValueError:
         return "that it is another kind of model"
-    found = []
-    for part, own, theirs in (("vision", used.vision, other.vision), ("text", used.text, other.text)):
-        for field in fields_of(own) if own is not None and theirs is not None else ():
-            if field.name not in ("pool", "eos_id") and getattr(own, field.name) != getattr(theirs, field.name):
-                found.append(f"{part} {field.name} {getattr(theirs, field.name)}, not {getattr(own, field.name)}")
-    return "; ".join(found)
+    return "; ".join(f"{where} {theirs}, not {own}" for where, own, theirs in differences(used, other))

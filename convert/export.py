@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from jaxclip.config import Activation, ClipConfig, TextConfig, VisionConfig
-from jaxclip.convert.readers.places import OPENCLIP_CONFIG, Folder
+from jaxclip.convert.formats.openclip import OPENCLIP, OPENCLIP_CONFIG
+from jaxclip.convert.readers.places import Folder
 from jaxclip.convert.readers.safetensors import write_safetensors
 from jaxclip.convert.readers.tensors import CheckpointError, as_dtype
-from jaxclip.convert.rules import backward, moves
+from jaxclip.convert.rules import backward
 from jaxclip.files.plain import read_bytes
 from jaxclip.files.tokenizer_files import TOKENIZER_FILES
 from jaxclip.files.whole import write_whole
@@ -20,7 +21,7 @@ from jaxclip.model.params import flatten
 
 
 def state_dict(params: Mapping[str, Any], config: ClipConfig) -> dict[str, np.ndarray]:
-    """OpenCLIP's tensors of a parameter tree, under OpenCLIP's names.
+    """Turn a parameter tree into OpenCLIP's tensors, under OpenCLIP's names.
 
     Reading them back gives the same tree: `fill(state_dict(params)) == params`.
 
@@ -32,7 +33,7 @@ def state_dict(params: Mapping[str, Any], config: ClipConfig) -> dict[str, np.nd
     leaves = dict(flatten(params))
     return {
         move.source: np.ascontiguousarray(backward(move, np.asarray(leaves[move.target][move.index])))
-        for move in moves(config, "openclip", set(leaves))
+        for move in OPENCLIP.moves(config, set(leaves))
     }
 
 
@@ -79,7 +80,7 @@ def export_openclip(
 
 
 def _tokenizer_files(folder: Path, out: Path) -> list[Path]:
-    """Those that are to be copied to `out`, none if they lie there already."""
+    """Find the files of a tokenizer that are to be copied to `out`; none if that is their own folder."""
     found = (Folder(folder).find(name) for name in sorted(TOKENIZER_FILES))
     return [path for path in found if path is not None and folder.resolve() != out.resolve()]
 
@@ -93,7 +94,7 @@ def _cast(name: str, array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def openclip_config(config: ClipConfig) -> dict[str, Any]:
-    """OpenCLIP's `open_clip_config.json` of a config.
+    """Write a config as OpenCLIP's `open_clip_config.json` says it.
 
     Raises:
       CheckpointError: OpenCLIP's format has no word for what the config says.
@@ -170,6 +171,6 @@ def _shared(layer_scale: bool, activation: Activation, eps: float) -> dict[str, 
 
 
 def _ratio(width: int, mlp_dim: int) -> float:
-    """The mlp_ratio whose `int(width * ratio)` is mlp_dim."""
+    """Find the mlp_ratio whose `int(width * ratio)` is mlp_dim."""
     ratio = mlp_dim / width
     return ratio if int(width * ratio) == mlp_dim else np.nextafter(ratio, np.inf).item()

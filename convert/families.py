@@ -1,4 +1,4 @@
-"""Models that are not read, by what they say they are, and what to do about each."""
+"""Models that are not read, by what they say they are and how their tensors are called, and what to do about each."""
 
 import re
 from collections.abc import Mapping
@@ -34,6 +34,17 @@ WHY = {
     "CLAP": "it takes sound, not images",
     "timm": "its image tower is timm's, which names and ends it otherwise",
 }
+OTHER_NETWORKS = {
+    "vision_model.head.probe": "a SigLIP model, whose image tower ends in an attention pooler",
+    "visual.attn_pool.": "a CoCa model, whose image tower ends in an attention pooler",
+    "visual.trunk.": "an image tower of timm's (SigLIP, EVA, ConvNeXt, ViTamin, MobileCLIP, PE-Core, ...)",
+    "visual.layer1.": "a CLIP with a ResNet as its image tower",
+    "text_decoder.": "a BLIP model, which is no CLIP: its text tower reads the image as well",
+    "vision_proj.": "a BLIP model, which is no CLIP: its text tower reads the image as well",
+    "qformer.": "a BLIP-2 model, which is no CLIP: a language model reads its image tower",
+    "language_model.": "a model whose language model reads its image tower, which is no CLIP",
+}
+"""How names of tensors of other networks begin, and what they are."""
 NAMED_OTHERWISE = "its image tower is a CLIP's ViT under other names, which this version does not know"
 MODEL_TYPES = {
     "siglip": ("SigLIP", WHY["SigLIP"]),
@@ -63,7 +74,7 @@ MODEL_TYPES = {
 
 
 def family_of(model_cfg: Mapping[str, Any], name: str = "") -> str | None:
-    """The family of an OpenCLIP `model_cfg` that is not read; None for a native ViT."""
+    """Tell the family of an OpenCLIP `model_cfg` that is not read; None for a native ViT."""
     vision = model_cfg.get("vision_cfg")
     if "genlip_cfg" in model_cfg:
         return "GenLIP"
@@ -78,15 +89,39 @@ def family_of(model_cfg: Mapping[str, Any], name: str = "") -> str | None:
 
 
 def family_in(name: str) -> str | None:
-    """The family that a name of anything sounds like; only a hint, since folders may be called anything."""
+    """Guess the family that a name sounds like; only a hint, since folders may be called anything."""
     return next((family for family, words in SOUNDS.items() if re.search(rf"(?<![a-z])({words})", name.lower())), None)
 
 
 def refusal(name: str, family: str) -> str:
-    """The sentence that refuses a model of a family."""
+    """Write the sentence that refuses a model of a family."""
     article = "an" if family[0] in "AEIOU" else "a"
     called = "has a timm image tower" if family == "timm" else f"is {article} {family} model"
     return f"{name} {called}, and is not converted: {WHY[family]}; {READ}."
+
+
+def check_network(names: set[str], label: str) -> None:
+    """Refuse weights whose names are another network's.
+
+    Raises:
+      CheckpointError: what they are.
+    """
+    for start, what in OTHER_NETWORKS.items():
+        if any(name.startswith(start) for name in names):
+            raise CheckpointError(f"{label} holds {what}, and is not converted; {READ}.")
+
+
+def check_unclaimed(fields: Mapping[str, Any]) -> None:
+    """Refuse timm's `config.json`, which no family claims; any other is taken for no description at all.
+
+    Raises:
+      CheckpointError: it is timm's, with the architecture.
+    """
+    if "architecture" in fields:
+        raise CheckpointError(
+            f"config.json describes timm's {str(fields['architecture'])[:80]!r}, an image model without a text tower, "
+            f"which is not converted; {READ}."
+        )
 
 
 def check_model_type(fields: Mapping[str, Any]) -> None:
@@ -128,7 +163,7 @@ def check_model_type(fields: Mapping[str, Any]) -> None:
 
 
 def tower_alone(who: str, parts: tuple[str, ...]) -> str:
-    """The sentence that says where an image tower of transformers goes."""
+    """Write the sentence that says where an image tower of transformers goes."""
     steps = ", ".join(f"clip.{part}.load_state_dict(tower.{part}.state_dict())" for part in parts)
     return (
         f"{who} an image tower without its text tower; put it into the CLIPModel that it comes from, which has both: "

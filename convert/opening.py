@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip.config import ClipConfig
+from jaxclip.convert.formats import format_named
 from jaxclip.convert.positions import resized
 from jaxclip.convert.read import read
 from jaxclip.files import checkpoint
@@ -33,10 +34,12 @@ def open_checkpoint(
     if given:
         raise ValueError(f"{source} is converted already, so {', '.join(given)} is settled; convert its source again.")
     held = checkpoint.load(source)
-    if held.provenance.get("layout") == "huggingface" and "library" not in held.provenance.get("options", {}):
+    form = format_named(str(held.provenance.get("layout")))
+    library = form.library if form is not None else "open_clip"
+    if library != "open_clip" and "library" not in held.provenance.get("options", {}):
         warnings.warn(
             f"{source} was converted when pictures and texts of such checkpoints were prepared as OpenCLIP does; "
-            f"convert its source again to have them as transformers does.",
+            f"convert its source again to have them as {library} does.",
             stacklevel=3,
         )
     config, params = resized(held.config, held.params, image_size)
@@ -44,7 +47,7 @@ def open_checkpoint(
 
 
 def _tokenizer(words: TokenizerSource, config: ClipConfig) -> Tokenizer:
-    """A checkpoint whose tokenizer cannot be used still loads; asking for tokens then says why."""
+    """Make the tokenizer; a checkpoint whose own cannot be used still loads, and asking for tokens then says why."""
     if words.kind == "missing" or config.text is None:
         return MissingTokenizer(words.why)
     try:

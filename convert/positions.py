@@ -18,7 +18,7 @@ def grid_of(n_tokens: int) -> tuple[int, int] | None:
 def resized(
     config: ClipConfig, params: dict[str, Any], image_size: int | tuple[int, int] | None
 ) -> tuple[ClipConfig, dict[str, Any]]:
-    """The same model for images of another size; None, or its own size, changes nothing."""
+    """Resize a model for images of another size; None, or its own size, changes nothing."""
     if image_size is None:
         return config, params
     other = config.for_images(image_size)

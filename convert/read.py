@@ -9,9 +9,10 @@ from typing import Any
 
 from jaxclip.config import Activation, ClipConfig, PreprocessConfig
 from jaxclip.convert.apply import fill
+from jaxclip.convert.formats.format import Claim
 from jaxclip.convert.readers.tensors import CheckpointError
 from jaxclip.convert.settle import Settled, Wishes, check_wishes, settle
-from jaxclip.convert.sources import Source, open_source
+from jaxclip.convert.sources import Source, locate
 from jaxclip.convert.tokenizers import find_tokenizer
 from jaxclip.files import checkpoint
 from jaxclip.files.checksums import sha256
@@ -32,7 +33,7 @@ def read(
     key: str | None = None,
     offline: bool = False,
 ) -> tuple[ClipConfig, dict[str, Any], TokenizerSource, dict[str, Any]]:
-    """A checkpoint of any kind as (config, parameter tree of NumPy arrays, tokenizer, provenance).
+    """Read a checkpoint of any kind as (config, parameter tree of NumPy arrays, tokenizer, provenance).
 
     Activation and preprocessing come from the tag or from the checkpoint's own files.
 
@@ -48,7 +49,7 @@ def read(
         checkpoint's own.
       key: where in a file the CLIP is, such as "state_dict_ema" or "state_dict.model", for files that hold several, or
         other weights beside it.
-      offline: of the hub only what its cache holds, whatever the name; for names that stand in somebody's file.
+      offline: of the hub only what its cache holds, for any name; for names that come out of a file.
 
     Raises:
       FileNotFoundError: nothing is there.
@@ -57,10 +58,10 @@ def read(
     opened, settled, tokenizer = _open(
         source, Wishes(like, model, activation, preprocess, image_size), dtype, key, offline
     )
-    said = settled.choices.get("description", {})
-    if said.get("other"):  # a conversion ends with this; who only loads would never hear of it
-        warnings.warn(f"{opened.label} is read by {said['value']}: {said['why']}.", stacklevel=4)
-    params = fill(opened.tensors, settled.config, opened.layout, dtype, settled.source_grid)
+    said = settled.choices.get("description")
+    if said is not None and opened.aside is None:  # a conversion ends with this; loading alone would never say it
+        warnings.warn(f"{opened.label} is read by {said.value}: {said.words}.", stacklevel=4)
+    params = fill(opened.tensors, settled.config, opened.format, dtype, settled.source_grid)
     return settled.config, params, tokenizer, _provenance(opened, settled, tokenizer, dtype)
 
 
@@ -95,7 +96,7 @@ def convert(
     checkpoint.tell_leftovers(Path(out).absolute())
     checkpoint.check_free(Path(out), overwrite=overwrite)
     opened, settled, tokenizer = _open(source, Wishes(like, model, activation, preprocess, image_size), dtype, key)
-    params = fill(opened.tensors, settled.config, opened.layout, dtype, settled.source_grid)
+    params = fill(opened.tensors, settled.config, opened.format, dtype, settled.source_grid)
     provenance = _provenance(opened, settled, tokenizer, dtype)
     for entry, path in zip(provenance["weights"], opened.files, strict=True):
         entry["sha256"] = sha256(path)
@@ -112,27 +113,32 @@ def _open(
     if checkpoint.is_checkpoint(source):
         raise CheckpointError(f"{source} is converted already; open it with jaxclip.load.")
     check_wishes(wishes)
-    opened = open_source(source, key, offline=offline, before=lambda described: settle(described, wishes))
+    located = locate(source, offline=offline)
+    described = located.described()
+    if described is not None:  # what cannot be read or contradicts the caller is said before anything is fetched
+        settle(described, wishes)
+    opened = located.open(key)
     settled = settle(opened, wishes)
     return opened, settled, find_tokenizer(opened, settled.config, settled.text_cfg)
 
 
 def _provenance(source: Source, settled: Settled, tokenizer: TokenizerSource, dtype: str) -> dict[str, Any]:
-    kept = sorted({tensor.dtype for tensor in source.tensors.values()})
-    home = getattr(source.home, "commit", None)
+    kept = ", ".join(sorted({tensor.dtype for tensor in source.tensors.values()}))
+    commit = getattr(source.home, "commit", None)
+    library = settled.config.preprocess.library
+    claims = dict(settled.choices)
+    if source.place:
+        claims["key"] = Claim(source.place, "files", "where the CLIP is in its file")
+    claims["library"] = Claim(library, "files", "whose way pictures and positions are read")
+    claims["dtype"] = Claim(dtype, "caller", f"the caller's choice or the default; the file holds {kept}")
+    claims["tokenizer"] = Claim(tokenizer.kind, "files", tokenizer.why)
     return {
         "source": source.label,
-        "repository": source.home.name if source.home is not None and home else None,
-        "commit": home,
-        "layout": source.layout,
+        "repository": source.home.name if source.home is not None and commit else None,
+        "commit": commit,
+        "layout": source.format.name,
         "weights": [{"file": path.name, "bytes": path.stat().st_size} for path in source.files],
-        "options": {
-            **settled.choices,
-            **({"key": {"value": source.place, "why": "where the CLIP is in its file"}} if source.place else {}),
-            "library": {"value": settled.config.preprocess.library, "why": "whose way pictures and positions are read"},
-            "dtype": {"value": dtype, "why": f"the caller's choice or the default; the file holds {', '.join(kept)}"},
-            "tokenizer": {"value": tokenizer.kind, "why": tokenizer.why},
-        },
+        "options": {name: {"value": claim.value, "why": claim.words} for name, claim in claims.items()},
         "versions": {name: version(name) for name in ("jaxclip", "jax", "numpy", "orbax-checkpoint")},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,27 +1,21 @@
-"""What a checkpoint is, settled from its tag, its own files or the caller's words, and never guessed."""
+"""What a checkpoint is: the claims of its tag, its own files and the caller, compared, and never guessed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, get_args
 
-from jaxclip.config import Activation, ClipConfig, Library, PreprocessConfig, VisionConfig
-from jaxclip.convert.descriptions import description_choice, towers_of
-from jaxclip.convert.formats.openai import openai_towers
-from jaxclip.convert.formats.openclip import Towers, differences, openclip_towers, pair
-from jaxclip.convert.formats.preprocess import huggingface_preprocess, openclip_preprocess
+from jaxclip.config import Activation, ClipConfig, Library, PreprocessConfig
+from jaxclip.convert.descriptions import description_claim
+from jaxclip.convert.formats import writer_of
+from jaxclip.convert.formats.format import Claim, Towers, differences, pair
+from jaxclip.convert.formats.openclip import OPENCLIP_CONFIG
 from jaxclip.convert.positions import grid_of
-from jaxclip.convert.readers.places import HF_CONFIG, OPENCLIP_CONFIG, read_json
+from jaxclip.convert.readers.places import read_json
 from jaxclip.convert.readers.tensors import CheckpointError
 from jaxclip.convert.registry import Tag, find_tag, model_cfg, named_preprocess
 from jaxclip.convert.sources import Source
 from jaxclip.files.plain import is_there
-
-POSITIONS = {
-    "huggingface": "vision_model.embeddings.position_embedding.weight",
-    "openclip": "visual.positional_embedding",
-}
-PATCHES = ("vision_model.embeddings.patch_embedding.weight", "visual.conv1.weight")
 
 RESIZED: dict[Library, str] = {
     "open_clip": "bicubic with antialias, as OpenCLIP does",
@@ -34,7 +28,7 @@ MOST_GROWTH = 64
 
 @dataclass(frozen=True)
 class Wishes:
-    """What the caller said beside the source; None leaves it to the checkpoint."""
+    """The caller's words beside the source; None leaves it to the checkpoint."""
 
     like: str | None = None
     model: str | None = None
@@ -54,20 +48,25 @@ def check_wishes(wishes: Wishes) -> None:
         raise CheckpointError(f"activation={wishes.activation!r} is not known; use one of {known}.")
     _liked(wishes)
     if wishes.model is not None:
-        openclip_towers(_named_cfg(wishes.model), wishes.activation)
+        _towers_of(_named_cfg(wishes.model), wishes.activation)
     if isinstance(wishes.preprocess, str):
         named_preprocess(wishes.preprocess, (1, 1))
 
 
 @dataclass(frozen=True)
 class Settled:
-    """`text_cfg` is OpenCLIP's description of the text side, where there is one. `source_grid` is the patch grid that
-    the stored position embedding covers, None when only its length is known. `choices` says each decision and why."""
+    """A checkpoint's configuration, and who decided what.
+
+    Attributes:
+      text_cfg: OpenCLIP's description of the text side, where there is one.
+      source_grid: the patch grid that the stored position embedding covers; None when only its length is known.
+      choices: each decision, by what it is about.
+    """
 
     config: ClipConfig
     text_cfg: Mapping[str, Any] | None
     source_grid: tuple[int, int] | None
-    choices: dict[str, dict[str, Any]]
+    choices: dict[str, Claim[Any]]
 
 
 def settle(source: Source, wishes: Wishes) -> Settled:
@@ -78,65 +77,65 @@ def settle(source: Source, wishes: Wishes) -> Settled:
     """
     check_wishes(wishes)
     tag = _tag(source, wishes)
-    towers, why, text_cfg = _towers(source, wishes, tag)
-    _check_activation(towers, why, wishes)
-    preprocess, preprocess_why = _preprocess(source, wishes, tag, towers)
-    if not _says_library(wishes.preprocess):
-        preprocess = replace(preprocess, library=library_of(source))
-    base = towers.vision
-    choices: dict[str, dict[str, Any]] = {
-        "architecture": {"value": _architecture(source, wishes, tag), "why": why},
-        "activation": {"value": base.activation, "why": _activation_why(wishes, tag, why)},
-        "preprocess": {"value": f"{preprocess.interpolation}, {preprocess.resize_mode}", "why": preprocess_why},
+    said = _towers(source, wishes, tag)
+    _check_activation(said, wishes)
+    towers, library = said.value, source.format.library
+    prepared = _preprocess(source, wishes, tag, towers.vision.image_size)
+    preprocess = prepared.value if _says_library(wishes.preprocess) else replace(prepared.value, library=library)
+    name = _architecture(source, wishes, tag)
+    choices: dict[str, Claim[Any]] = {
+        "architecture": replace(said, value=name),
+        "activation": _activation(said, wishes, tag),
+        "preprocess": replace(prepared, value=f"{preprocess.interpolation}, {preprocess.resize_mode}"),
     }
-    if tag is None and (source.openclip is not None or source.huggingface is not None) and source.tensors:
-        counts = "openclip" if source.openclip is not None else "huggingface"
-        choices |= description_choice(counts, source.layout, towers, source.aside)
-    defaults = [word for word in towers.defaults if tag is None]
-    if defaults:
-        choices["defaults"] = {"value": defaults, "why": "absent from its files; the format defines these values"}
+    if tag is None and source.description is not None and source.tensors:
+        claim = description_claim(source.description, towers, source.format, source.aside)
+        choices |= {"description": claim} if claim is not None else {}
+    if towers.defaults and tag is None:
+        words = "absent from its files; the format defines these values"
+        choices["defaults"] = Claim(list(towers.defaults), "files", words)
+    described = towers.vision
     if wishes.image_size is not None:
         size = pair(list(wishes.image_size) if isinstance(wishes.image_size, tuple) else wishes.image_size)
-        towers = replace(towers, vision=replace(base, image_size=size))
+        towers = replace(towers, vision=replace(described, image_size=size))
         preprocess = replace(preprocess, size=size)
-        choices["image_size"] = {"value": list(size), "why": "passed as image_size"}
+        choices["image_size"] = Claim(list(size), "caller", "passed as image_size")
     else:
-        _check_size(source, base, why)
-    grid = base.grid if _stored_tokens(source) == base.n_tokens else None
+        _check_size(source, said)
+    grid = described.grid if _stored_tokens(source) == described.n_tokens else None
     if grid != towers.vision.grid:
-        choices["position_embedding"] = {
-            "value": f"resized to {towers.vision.grid}",
-            "why": f"the stored one covers {grid or 'another grid'}; {RESIZED[library_of(source)]}",
-        }
-    return Settled(towers.config(_architecture(source, wishes, tag), preprocess), text_cfg, grid, choices)
+        words = f"the stored one covers {grid or 'another grid'}; {RESIZED[library]}"
+        choices["position_embedding"] = Claim(f"resized to {towers.vision.grid}", "files", words)
+    return Settled(towers.config(name, preprocess), towers.text_cfg, grid, choices)
 
 
-def _check_size(source: Source, said: VisionConfig, why: str) -> None:
-    """Weights must have positions for the size that is said of them, or somebody must say which of the two is meant.
+def _check_size(source: Source, claim: Claim[Towers]) -> None:
+    """Refuse weights that have no positions for the size that is said of them, until the caller says which is meant.
 
     OpenCLIP's own format says that positions are resized, and they are, within bounds.
     """
+    said = claim.value.vision
     n = _stored_tokens(source) or said.n_tokens
     if said.n_tokens > MOST_GROWTH * n:
         raise CheckpointError(
-            f"{why} says images of {list(said.image_size)} pixels, {said.n_tokens} tokens, and its positions are for "
-            f"{n}; pass image_size={_as_passed(said.image_size)} if that is meant."
+            f"{claim.words} says images of {list(said.image_size)} pixels, {said.n_tokens} tokens, and its positions "
+            f"are for {n}; pass image_size={_as_passed(said.image_size)} if that is meant."
         )
-    patches = [tensor.shape[2:] for name in PATCHES if (tensor := source.tensors.get(name)) is not None]
-    resizes = source.tag is not None or source.openclip is not None
+    resizes = source.tag is not None or (source.description is not None and source.description.writer.resizes)
+    patches = source.tensors.get(source.format.vision.source_of("patch_embedding"))
     trained = grid_of(n)
-    if resizes or trained is None or trained == said.grid or patches != [said.patch_size]:
+    if resizes or trained in (None, said.grid) or patches is None or patches.shape[2:] != said.patch_size:
         return
     own = trained[0] * said.patch_size[0], trained[1] * said.patch_size[1]
     raise CheckpointError(
-        f"{why} says images of {list(said.image_size)} pixels, and {source.label} has positions for {list(own)}; pass "
-        f"image_size={_as_passed(own)} to run it as it was trained, or image_size={_as_passed(said.image_size)} to "
-        f"resize its positions."
+        f"{claim.words} says images of {list(said.image_size)} pixels, and {source.label} has positions for "
+        f"{list(own)}; pass image_size={_as_passed(own)} to run it as it was trained, or "
+        f"image_size={_as_passed(said.image_size)} to resize its positions."
     )
 
 
 def _as_passed(size: tuple[int, int]) -> int | tuple[int, int]:
-    """Height and width in the shortest way that `image_size` takes."""
+    """Write height and width in the shortest way that `image_size` takes."""
     return size[0] if size[0] == size[1] else size
 
 
@@ -160,113 +159,105 @@ def _liked(wishes: Wishes) -> Tag | None:
     return find_tag(model, name)
 
 
-def _towers(source: Source, wishes: Wishes, tag: Tag | None) -> tuple[Towers, str, Mapping[str, Any] | None]:
-    own, own_why, own_text = _own_towers(source)
+def _towers(source: Source, wishes: Wishes, tag: Tag | None) -> Claim[Towers]:
+    own = _own_towers(source)
     if tag is not None:
-        cfg = model_cfg(tag.model)
-        towers = openclip_towers(cfg, tag.activation)
+        said = Claim(_towers_of(model_cfg(tag.model), tag.activation), "tag", f"the tag {tag.name}")
         if own is not None:
-            _check_agree(towers, f"the tag {tag.name}", own, own_why, compare_all=source.tag is None)
-        return towers, f"the tag {tag.name}", cfg["text_cfg"]
+            _check_agree(said, own, compare_all=source.tag is None)
+        return said
     if wishes.model is not None:
-        cfg = _named_cfg(wishes.model)
+        cfg, words = _named_cfg(wishes.model), f"model={wishes.model!r}"
         if own is not None:
-            named = openclip_towers(cfg, own.vision.activation)
-            _check_agree(named, f"model={wishes.model!r}", own, own_why, compare_all=True)
-            return own, own_why, own_text
+            named = Claim(_towers_of(cfg, own.value.vision.activation), "caller", words)
+            _check_agree(named, own, compare_all=True)
+            return own
         known = "quick_gelu" if cfg.get("quick_gelu") else wishes.activation
         if known is None:
             raise CheckpointError(
                 f"{source.label} does not say its activation and {wishes.model} exists with both; pass "
                 f"activation='gelu' or 'quick_gelu', or like='{wishes.model}/TAG' for everything from a tag."
             )
-        return openclip_towers(cfg, known), f"model={wishes.model!r}", cfg["text_cfg"]
+        return Claim(_towers_of(cfg, known), "caller", words)
     if own is None:
         raise CheckpointError(
             f"{source.label} holds weights but no configuration; pass like='ViT-B-16/laion2b_s34b_b88k' (its own model "
             f"and tag) to take everything from a tag, or model=, activation= and preprocess=; or pass a folder with "
             f"these weights and the configuration of what they were tuned from."
         )
-    return own, own_why, own_text
+    return own
 
 
 def _named_cfg(model: str) -> Mapping[str, Any]:
-    """The `model_cfg` of a name, or of a JSON file in OpenCLIP's format."""
+    """Look up the `model_cfg` of a name, or of a JSON file in OpenCLIP's format."""
     if not model.endswith(".json"):
         return model_cfg(model)
     if not is_there(model):
         raise FileNotFoundError(f"model={model!r}: there is no such file.")
     fields = read_json(Path(model))
-    return fields.get("model_cfg", fields)
+    return fields if fields.get("model_cfg") is None else fields["model_cfg"]
 
 
-def _own_towers(source: Source) -> tuple[Towers | None, str, Mapping[str, Any] | None]:
-    if source.openclip is not None:
-        towers = towers_of("openclip", source.openclip)
-        return towers, f"its {OPENCLIP_CONFIG}", source.openclip["model_cfg"]["text_cfg"]
-    if source.huggingface is not None:
-        return towers_of("huggingface", source.huggingface), f"its {HF_CONFIG}", None
-    if source.layout == "openai":
-        return openai_towers(source.tensors), "the shapes in its OpenAI archive", None
-    return None, "", None
+def _towers_of(cfg: Any, activation: Activation | None) -> Towers:
+    """Read the towers of a `model_cfg` of OpenCLIP's registry, with the activation that a tag or the caller says."""
+    fields = {"model_cfg": cfg}
+    writer = writer_of(OPENCLIP_CONFIG, fields)
+    assert writer is not None, "every description of OpenCLIP's is claimed"
+    return writer.towers(fields, activation)
 
 
-def _check_agree(said: Towers, who: str, own: Towers, own_why: str, *, compare_all: bool) -> None:
-    if said.vision.activation != own.vision.activation:
+def _own_towers(source: Source) -> Claim[Towers] | None:
+    if source.description is not None:
+        return Claim(source.description.towers(), "files", f"its {source.description.writer.file}")
+    return source.format.towers(source.tensors) if source.format.towers is not None else None
+
+
+def _check_agree(said: Claim[Towers], own: Claim[Towers], *, compare_all: bool) -> None:
+    wanted, found = said.value.vision.activation, own.value.vision.activation
+    if wanted != found:
         raise CheckpointError(
-            f"{who} needs {said.vision.activation}; {own_why} says {own.vision.activation}. Correct the file, or pass "
-            f"the tag that these weights come from as like=..."
+            f"{said.words} needs {wanted}; {own.words} says {found}. Correct the file, or pass the tag that these "
+            f"weights come from as like=..."
         )
     if not compare_all:
         return
-    for where, ours, theirs in differences(said, own):
-        raise CheckpointError(f"{who} has {where} {ours}, but {own_why} says {theirs}.")
+    for where, ours, theirs in differences(said.value, own.value):
+        raise CheckpointError(f"{said.words} has {where} {ours}, but {own.words} says {theirs}.")
 
 
-def _check_activation(towers: Towers, why: str, wishes: Wishes) -> None:
-    if wishes.activation not in (None, towers.vision.activation):
+def _check_activation(said: Claim[Towers], wishes: Wishes) -> None:
+    activation = said.value.vision.activation
+    if wishes.activation not in (None, activation):
         raise CheckpointError(
-            f"{why} needs {towers.vision.activation}; activation={wishes.activation!r} was passed. Leave it out."
+            f"{said.words} needs {activation}; activation={wishes.activation!r} was passed. Leave it out."
         )
 
 
-def _activation_why(wishes: Wishes, tag: Tag | None, why: str) -> str:
-    if tag is not None and not model_cfg(tag.model).get("quick_gelu") and tag.activation == "quick_gelu":
-        return f"{why}; the plain model config says gelu, but these weights were trained with quick_gelu"
-    if why.startswith("model=") and wishes.model is not None and not _named_cfg(wishes.model).get("quick_gelu"):
-        return f"passed as activation={wishes.activation!r}"
-    return f"{why}; OpenAI trained with quick_gelu only" if "OpenAI archive" in why else why
+def _activation(said: Claim[Towers], wishes: Wishes, tag: Tag | None) -> Claim[Activation]:
+    """Say who decided the activation, where it is not who described the towers."""
+    value, more = said.value.vision.activation, said.value.activation_words
+    if tag is not None and not model_cfg(tag.model).get("quick_gelu") and value == "quick_gelu":
+        more = "the plain model config says gelu, but these weights were trained with quick_gelu"
+    if said.source == "caller" and wishes.model is not None and not _named_cfg(wishes.model).get("quick_gelu"):
+        return Claim(value, "caller", f"passed as activation={wishes.activation!r}")
+    return Claim(value, said.source, f"{said.words}; {more}" if more else said.words)
 
 
-def _preprocess(source: Source, wishes: Wishes, tag: Tag | None, towers: Towers) -> tuple[PreprocessConfig, str]:
-    size = towers.vision.image_size
-    passed = wishes.preprocess
-    if passed is not None:
-        return _passed_preprocess(passed, size), "passed as preprocess"
+def _preprocess(source: Source, wishes: Wishes, tag: Tag | None, size: tuple[int, int]) -> Claim[PreprocessConfig]:
+    if wishes.preprocess is not None:
+        return Claim(_passed_preprocess(wishes.preprocess, size), "caller", "passed as preprocess")
     if tag is not None:
-        return named_preprocess(tag.preprocess, size), f"the tag {tag.name}"
-    if source.openclip is not None:
-        found, defaults = openclip_preprocess(source.openclip.get("preprocess_cfg"), size)
-        by_rule = f"; by OpenCLIP's format where absent: {', '.join(defaults)}" if defaults else ""
-        return found, f"its open_clip_config.json{by_rule}"
-    if source.preprocessor is not None:
-        return huggingface_preprocess(
-            source.preprocessor, size
-        ), "its preprocessor_config.json, as transformers reads it"
-    if source.layout == "openai":
-        return openclip_preprocess(None, size)[0], "OpenAI's archives were all trained with this one"
-    raise CheckpointError(
-        f"{source.label} does not say how its images were prepared; pass like='MODEL/TAG', or preprocess= with a "
-        f"PreprocessConfig or a style such as 'openai-bicubic-shortest'."
-    )
-
-
-def library_of(source: Source) -> Library:
-    """Whose habits a checkpoint was made for: those of the library whose names its weights have, whatever describes it.
-
-    A description says sizes, filters and means, which both libraries share; it may be another library's, lying beside.
-    """
-    return "transformers" if source.layout == "huggingface" else "open_clip"
+        return Claim(named_preprocess(tag.preprocess, size), "tag", f"the tag {tag.name}")
+    used = source.description
+    said = None if used is None else used.writer.preprocess(used.images, size)
+    if said is None and source.format.preprocess is not None:
+        said = source.format.preprocess(size)
+    if said is None:
+        raise CheckpointError(
+            f"{source.label} does not say how its images were prepared; pass like='MODEL/TAG', or preprocess= with a "
+            f"PreprocessConfig or a style such as 'openai-bicubic-shortest'."
+        )
+    return said
 
 
 def _says_library(passed: PreprocessConfig | Mapping[str, Any] | str | None) -> bool:
@@ -296,5 +287,5 @@ def _architecture(source: Source, wishes: Wishes, tag: Tag | None) -> str:
 
 
 def _stored_tokens(source: Source) -> int | None:
-    tensor = source.tensors.get(POSITIONS["huggingface" if source.layout == "huggingface" else "openclip"])
+    tensor = source.tensors.get(source.format.vision.source_of("positional_embedding"))
     return tensor.shape[0] if tensor is not None and tensor.shape else None

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from jaxclip.convert.formats import ANCHORS
 from jaxclip.convert.readers.tensors import FLOATS, CheckpointError, LazyTensor
-from jaxclip.convert.rules import ANCHORS
 
 State = dict[str, LazyTensor]
 WRAPPED = re.compile(r"(?<![^.])(_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
@@ -17,9 +17,9 @@ MAX_DEPTH, MAX_CLIPS, MAX_WORD, MAX_LISTED = 4, 20, 100, 3
 
 
 def state_dicts(held: Any) -> dict[str, State]:
-    """Every table of named tensors in what a file holds, by the keys that lead to it, joined by dots.
+    """Find every table of named tensors in what a file holds, by the keys that lead to it, joined by dots.
 
-    A table that stands in two places is found in one. Lists are not looked into: no state dict is in one.
+    A table that is in two places is found in one. Lists are not looked into: no state dict is in one.
 
     Raises:
       CheckpointError: two tables whose keys read the same.
@@ -43,7 +43,7 @@ def state_dicts(held: Any) -> dict[str, State]:
 
 
 def clip_weights(tables: Mapping[str, State], key: str | None, label: str) -> tuple[State, str]:
-    """The one CLIP among a file's tables, under its own names, and where it was; without one, all there is.
+    """Pick the one CLIP among a file's tables, under its own names, and say where it was; without one, all there is.
 
     Args:
       tables: as of `state_dicts`.
@@ -74,7 +74,7 @@ def clip_weights(tables: Mapping[str, State], key: str | None, label: str) -> tu
 
 
 def _clips(tables: Mapping[str, State], label: str) -> dict[str, tuple[str, str]]:
-    """Where CLIPs are, by what a caller calls it: the table and the prefix in it."""
+    """Find CLIPs: the table and the prefix in it, by the name that a caller picks one with."""
     found: dict[str, tuple[str, str]] = {}
     for place, table in tables.items():
         for tensor in table:
@@ -89,7 +89,7 @@ def _clips(tables: Mapping[str, State], label: str) -> dict[str, tuple[str, str]
 
 
 def _inside(tables: Mapping[str, State], clip: tuple[str, str], but: tuple[str, ...]) -> State:
-    """What stands under a prefix, without what stands under one of `but`."""
+    """Take the tensors under a prefix, without those under one of `but`."""
     place, prefix = clip
     return {
         name.removeprefix(prefix): tensor
@@ -115,7 +115,7 @@ def _check_no_adapter(tables: Mapping[str, State], label: str) -> None:
 
 
 def _check_alone(tables: Mapping[str, State], clip: tuple[str, str], name: str, label: str) -> None:
-    """No weights beside the CLIP: no number in its own table but counters, no matrix in one that is not training's."""
+    """Refuse weights beside the CLIP: any but counters in its own table, matrices in one that is not training's."""
     place, prefix = clip
     outside = ((name, tensor) for name, tensor in tables[place].items() if not name.startswith(prefix))
     beside = [name for name, tensor in outside if tensor.dtype in FLOATS or tensor.shape]

@@ -9,7 +9,6 @@ from jaxclip.convert.readers.hub import Repository, parse_repository
 from jaxclip.convert.readers.places import Files
 from jaxclip.convert.readers.tensors import CheckpointError
 from jaxclip.convert.registry import tokenizer_names
-from jaxclip.convert.settle import library_of
 from jaxclip.convert.sources import Source
 from jaxclip.files.tokenizer_files import TOKENIZER_FILES, TokenizerSource
 
@@ -18,7 +17,7 @@ ESSENTIAL = ("tokenizer.json", "vocab.json", "vocab.txt", "tokenizer.model", "se
 
 
 def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, Any] | None) -> TokenizerSource:
-    """The tokenizer of a checkpoint; never an error, because its image side is usable without one.
+    """Find the tokenizer of a checkpoint; never an error, because its image side is usable without one.
 
     OpenCLIP's format names another tokenizer with `hf_tokenizer_name`, which is fetched with a repository that was
     asked for if OpenCLIP's own models name it too; without that, a vocabulary of 49,408 is CLIP's own. Hugging Face's
@@ -40,14 +39,14 @@ def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, An
         return TokenizerSource(
             kind="missing", why=f"tokenizer_type {text_cfg.get('tokenizer_type')!r} is not supported"
         )
-    theirs = library_of(source) == "transformers"
-    how = {"clean": "transformers"} if theirs else {}
-    openclip_bpe = source.huggingface is None and named is None and config.text.vocab_size == CLIP_VOCABULARY
-    if openclip_bpe:
-        return TokenizerSource(kind="clip", options=options | how, why="CLIP's own vocabulary of 49,408")
+    how, raw = dict(source.format.clip_options), dict(source.format.own_options)
+    of_clip = TokenizerSource(kind="clip", options=options | how, why="CLIP's own vocabulary of 49,408")
+    is_clip = named is None and config.text.vocab_size == CLIP_VOCABULARY
+    brings = source.description is not None and source.description.writer.brings_tokenizer
+    if is_clip and not brings:
+        return of_clip
     folder = _with_files(source.home)
     if folder is not None:
-        raw = {"clean": "none"} if theirs else {}
         return TokenizerSource(kind="own", folder=folder, options=options | raw, why=f"files of {source.label}")
     # A name that stands in a file may not send anybody to the network: it counts only where the cache knows it.
     online = isinstance(source.home, Repository) and not source.home.offline
@@ -56,8 +55,8 @@ def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, An
     folder = _with_files(repository) if repository else None
     if folder is not None:
         return TokenizerSource(kind="own", folder=folder, options=options, why=f"files of {named}")
-    if named is None and config.text.vocab_size == CLIP_VOCABULARY:
-        return TokenizerSource(kind="clip", options=options | how, why="CLIP's own vocabulary of 49,408")
+    if is_clip:
+        return of_clip
     wanted = "it brings no tokenizer"
     if named:
         fetch = "could not be fetched" if asked else f"is not in the cache: run `hf download {named}`"
@@ -71,7 +70,7 @@ CANONICAL = {"bert-base-uncased": "google-bert/bert-base-uncased"}
 
 
 def _with_files(home: Files | None) -> Path | None:
-    """The folder that holds the tokenizer's files, once all of them are there."""
+    """Find the folder that holds the tokenizer's files, once all of them are there."""
     if home is None:
         return None
     try:

@@ -1,18 +1,21 @@
-"""OpenAI's archives say everything by their shapes: the towers' configs are read off the tensors."""
+"""OpenAI's archives: they say everything by their shapes, off which the towers' configs are read."""
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from math import isqrt
 
 from jaxclip.config import N_PREFIX, TextConfig, VisionConfig
-from jaxclip.convert.formats.openclip import Towers
+from jaxclip.convert.formats.format import Claim, Towers
+from jaxclip.convert.formats.openclip import OPENCLIP
+from jaxclip.convert.formats.preprocess import openclip_preprocess
 from jaxclip.convert.readers.tensors import CheckpointError, LazyTensor
 
 HEAD_WIDTH = 64  # of every OpenAI tower
 
 
 def openai_towers(tensors: Mapping[str, LazyTensor]) -> Towers:
-    """Towers of an OpenAI archive. That format has one activation, quick_gelu, and pools text at the highest id.
+    """Read the towers of an OpenAI archive: its activation is always quick_gelu, its text pooled at the highest id.
 
     Raises:
       CheckpointError: the tensors that say the sizes are missing or have other axes than OpenAI's.
@@ -39,7 +42,7 @@ def openai_towers(tensors: Mapping[str, LazyTensor]) -> Towers:
         **_width(text_width),
         **shared,
     )
-    return Towers(vision, text, None, ())
+    return Towers(vision, text, None, (), activation_words="OpenAI trained with quick_gelu only")
 
 
 def _width(width: int) -> dict[str, int]:
@@ -58,3 +61,20 @@ def _shape(tensors: Mapping[str, LazyTensor], name: str, rank: int) -> tuple[int
 def _count(tensors: Mapping[str, LazyTensor], blocks: str) -> int:
     layers = re.compile(re.escape(blocks) + r"\.(\d+)\.")
     return len({match[1] for name in tensors if (match := layers.match(name))})
+
+
+SIZES = ("input_resolution", "context_length", "vocab_size")
+"""Numbers that an archive holds beside its weights, and that no other file of OpenCLIP's names has."""
+
+OPENAI = replace(
+    OPENCLIP,
+    name="openai",
+    words="a CLIP in OpenAI's archive",
+    detects=lambda names: OPENCLIP.detects(names) and names.issuperset(SIZES),
+    ignored=(*SIZES, r"(visual\.)?transformer\.resblocks\.\d+\.attn_mask"),
+    towers=lambda tensors: Claim(openai_towers(tensors), "files", "the shapes in its OpenAI archive"),
+    preprocess=lambda size: Claim(
+        openclip_preprocess(None, size)[0], "files", "OpenAI's archives were all trained with this one"
+    ),
+    scripted=True,
+)

@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 from jaxclip.config import Interpolation, PreprocessConfig, ResizeMode
-from jaxclip.convert.formats.openclip import pair
+from jaxclip.convert.formats.format import pair
 from jaxclip.convert.readers.tensors import CheckpointError
 
 OPENAI = {
@@ -42,9 +42,9 @@ HF_PROCESSORS: dict[str, dict[str, Any]] = {
 
 
 def openclip_preprocess(fields: Any, image_size: tuple[int, int]) -> tuple[PreprocessConfig, tuple[str, ...]]:
-    """Preprocessing of an OpenCLIP `preprocess_cfg`, and the keys that the format's own rule supplied.
+    """Read an OpenCLIP `preprocess_cfg`; also list the keys that the format's own rule supplied.
 
-    The size is the tower's, as in OpenCLIP, whatever the file says.
+    The size is the tower's, as in OpenCLIP, and not the file's.
 
     Raises:
       CheckpointError: an unknown or unsupported setting, by name.
@@ -74,7 +74,7 @@ def openclip_preprocess(fields: Any, image_size: tuple[int, int]) -> tuple[Prepr
 
 
 def huggingface_preprocess(fields: Any, image_size: tuple[int, int]) -> PreprocessConfig:
-    """Preprocessing of a Hugging Face `preprocessor_config.json`, as transformers' processor of that name does it.
+    """Read a Hugging Face `preprocessor_config.json` as transformers' processor of that name does.
 
     Raises:
       CheckpointError: a step is missing or switched off that the tower needs, or is another one, by name.
@@ -109,7 +109,7 @@ def huggingface_preprocess(fields: Any, image_size: tuple[int, int]) -> Preproce
 
 
 def _processor(fields: dict[str, Any]) -> dict[str, Any]:
-    """What the image processor that a file names does where the file says nothing; CLIP's where it names none."""
+    """Look up what the image processor that a file names does unasked; CLIP's where it names none."""
     named = fields.get("image_processor_type") or fields.get("feature_extractor_type") or "CLIPImageProcessor"
     kind = re.fullmatch(r"(\w+?)(ImageProcessor(Fast|Pil)?|FeatureExtractor)", str(named))
     if kind is None or kind[1] not in HF_PROCESSORS:
@@ -143,7 +143,7 @@ def _resize_mode(fields: dict[str, Any], image_size: tuple[int, int]) -> ResizeM
 
 
 def _fill(value: Any) -> int | tuple[int, int, int]:
-    """A grey level or a colour from a number or a list; of levels that are no integers the fraction is cut off."""
+    """Read a grey level or a colour from a number or a list; of levels that are no integers the fraction is cut off."""
     levels = value if isinstance(value, list | tuple) else [value]
     if len(levels) not in (1, 3) or not all(type(x) in (int, float) and 0 <= x < 256 for x in levels):
         raise CheckpointError(

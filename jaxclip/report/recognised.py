@@ -6,13 +6,6 @@ from typing import Any
 from jaxclip.config import ClipConfig, PreprocessConfig, TextConfig
 from jaxclip.numerics.arrays import counted
 
-LAYOUTS = {
-    "openclip": "a CLIP of OpenCLIP's",
-    "openclip_custom_text": "a CLIP of OpenCLIP's, its text tower apart",
-    "openai": "a CLIP in OpenAI's archive",
-    "huggingface": "a CLIPModel of transformers'",
-}
-
 
 def model_line(config: ClipConfig) -> str:
     """A model in one line: name, image tower, activation, preprocessing, whether it takes texts."""
@@ -26,14 +19,16 @@ def recognised(config: ClipConfig, provenance: Mapping[str, Any]) -> dict[str, s
     Args:
       provenance: as `jaxclip.convert` writes it.
     """
-    options = provenance["options"]
+    from jaxclip.convert.formats import format_named  # pyright: ignore[reportMissingImports]
+
+    options, form = provenance["options"], format_named(provenance["layout"])
 
     def why(name: str) -> str:
         return f" ({options[name]['why']})" if name in options else ""
 
     files = [str(weights["file"]) for weights in provenance["weights"]]
     names = files[0] if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-    found = {"weights": f"{LAYOUTS[provenance['layout']]}, by the names in {names}{_place(provenance)}"}
+    found = {"weights": f"{form.words if form else provenance['layout']}, by the names in {names}{_place(provenance)}"}
     if "description" in options:
         found["description"] = f"{options['description']['value']}{why('description')}"
     found["architecture"] = f"{config.name}: {_tower(config)}, embedding {config.vision.embed_dim}{why('architecture')}"

@@ -8,11 +8,12 @@ from parity import checkpoints
 from parity.checkpoints import CFG, OPTIONS, PREPROCESS
 
 from jaxclip import convert
-from jaxclip.convert import CheckpointError, rules
+from jaxclip.convert import CheckpointError
 from jaxclip.convert.apply import fill
 from jaxclip.convert.export import openclip_config, state_dict
+from jaxclip.convert.formats.openclip import OPENCLIP
 from jaxclip.convert.readers.safetensors import open_safetensors, write_safetensors
-from jaxclip.convert.sources import open_source
+from jaxclip.convert.sources import locate
 from jaxclip.model.params import flatten, shapes, text_leaves, vision_leaves
 
 
@@ -261,11 +262,11 @@ def test_every_rule_table_covers_the_parameter_table(open_clip, tmp_path):
     """Right sides of the rules are the axes that the parameter table names, whatever the layout."""
     for option in ("plain", "layer_scale", "linear_projection"):
         checkpoints.make_openclip(tmp_path / option, OPTIONS[option])
-        source = open_source(tmp_path / option)
+        source = locate(tmp_path / option).open()
         config, _, _, _ = convert.read(tmp_path / option)
         axes = {f"vision.{path}": leaf.axes for path, leaf in vision_leaves(config.vision).items()}
         axes |= {f"text.{path}": leaf.axes for path, leaf in text_leaves(config.text).items()}
-        for move in rules.moves(config, source.layout, set(source.tensors)):
+        for move in source.format.moves(config, set(source.tensors)):
             if move.target not in axes:
                 continue
             right = move.pattern.split("->")[1].replace("(ph pw rgb)", "p").split()
@@ -286,5 +287,5 @@ def test_golden_checkpoint_loads_without_a_tokenizer(shared):
 def test_state_dict_and_fill_are_inverse(shared, tmp_path):
     config, params, _, _ = convert.read(shared / "golden")
     write_safetensors(tmp_path / "copy.safetensors", state_dict(params, config))
-    again = fill(open_safetensors(tmp_path / "copy.safetensors"), config, "openclip", "float32")
+    again = fill(open_safetensors(tmp_path / "copy.safetensors"), config, OPENCLIP, "float32")
     assert_same_tree(again, dict(flatten(params)))

@@ -9,14 +9,16 @@ from parity.checkpoints import PREPROCESS, config
 from jaxclip import convert
 from jaxclip.config import PreprocessConfig
 from jaxclip.convert import CheckpointError, registry, settle
-from jaxclip.convert.formats.openclip import openclip_towers
+from jaxclip.convert.formats.format import Claim, Description
+from jaxclip.convert.formats.openclip import OPENCLIP, openclip_towers
 from jaxclip.convert.settle import Wishes
 from jaxclip.convert.sources import Source
 
 
-def bare(**known):
+def bare(fields=None):
     """A source without tensors, for what is settled before any is read."""
-    return Source(known.pop("label", "x.pt"), {}, known.pop("layout", "openclip"), (), None, **known)
+    said = None if fields is None else Description(OPENCLIP.writer, fields, fields["preprocess_cfg"])
+    return Source("x.pt", {}, OPENCLIP, (), None, description=said)
 
 
 def own(cfg, preprocess=PREPROCESS):
@@ -66,12 +68,12 @@ def test_passed_preprocessing_must_fit_the_tower():
     settled = settle.settle(bare(), Wishes(**known, preprocess=passed, image_size=96))
     assert settled.config.preprocess == PreprocessConfig(**passed, size=(96, 96))
     assert settled.config.vision.grid == (6, 6)
-    assert settled.choices["activation"]["why"] == "passed as activation='gelu'"
+    assert settled.choices["activation"] == Claim("gelu", "caller", "passed as activation='gelu'")
 
 
 def test_a_configuration_that_the_caller_contradicts():
     cfg = registry.model_cfg("ViT-B-16")
-    source = bare(openclip=own(cfg))
+    source = bare(own(cfg))
     assert settle.settle(source, Wishes(model="ViT-B-16")).config.vision.activation == "gelu"
     with pytest.raises(CheckpointError, match=r"model='ViT-B-32' has vision patch_size .*open_clip_config.json says"):
         settle.settle(source, Wishes(model="ViT-B-32"))
@@ -100,7 +102,7 @@ def test_a_configuration_that_the_caller_contradicts():
 @pytest.mark.parametrize("said", [{"like": "ViT-B-16/laion2b_s34b_b88k"}, {"model": "ViT-B-16"}], ids=str)
 def test_a_name_that_differs_from_a_folder_in_any_field(change, field, said):
     cfg = registry.model_cfg("ViT-B-16")
-    source = bare(openclip=own({**cfg, "vision_cfg": {**cfg["vision_cfg"], **change}}))
+    source = bare(own({**cfg, "vision_cfg": {**cfg["vision_cfg"], **change}}))
     with pytest.raises(CheckpointError, match=rf"has vision {field} .*, but its open_clip_config\.json says"):
         settle.settle(source, Wishes(**said))
 
@@ -122,7 +124,7 @@ def test_a_name_that_differs_from_a_folder_in_any_field(change, field, said):
 @pytest.mark.parametrize("said", [{"like": "ViT-B-16/laion2b_s34b_b88k"}, {"model": "ViT-B-16"}], ids=str)
 def test_a_name_that_differs_from_a_folders_text_tower_in_any_field(change, field, said):
     cfg = registry.model_cfg("ViT-B-16")
-    source = bare(openclip=own({**cfg, "text_cfg": {**cfg["text_cfg"], **change}}))
+    source = bare(own({**cfg, "text_cfg": {**cfg["text_cfg"], **change}}))
     with pytest.raises(CheckpointError, match=rf"has text {field} .*, but its open_clip_config\.json says"):
         settle.settle(source, Wishes(**said))
 
@@ -130,7 +132,7 @@ def test_a_name_that_differs_from_a_folders_text_tower_in_any_field(change, fiel
 def test_the_highest_id_is_found_by_either_pool():
     cfg = registry.model_cfg("ViT-B-16")
     text = {**cfg["text_cfg"], "pool_type": "eos", "eos_id": cfg["text_cfg"]["vocab_size"] - 1}
-    source = bare(openclip=own({**cfg, "text_cfg": text}))
+    source = bare(own({**cfg, "text_cfg": text}))
     assert settle.settle(source, Wishes(like="ViT-B-16/laion2b_s34b_b88k")).config.text.pool == "argmax"
 
 

@@ -10,7 +10,8 @@ from parity.checkpoints import PREPROCESS, config
 
 from jaxclip import convert
 from jaxclip.convert import CheckpointError, registry
-from jaxclip.convert.sources import Source, open_source
+from jaxclip.convert.formats.openclip import OPENCLIP
+from jaxclip.convert.sources import locate
 
 
 @pytest.fixture
@@ -29,11 +30,6 @@ def offline(tmp_path, monkeypatch):
         return home / "snapshots" / commit
 
     return put
-
-
-def bare(**known):
-    """A source without tensors, for what is settled before any is read."""
-    return Source(known.pop("label", "x.pt"), {}, known.pop("layout", "openclip"), (), None, **known)
 
 
 def own(cfg, preprocess=PREPROCESS):
@@ -62,7 +58,7 @@ def test_a_repository_with_both_layouts_is_read_as_openclip(open_clip, offline):
     folder = offline("laion/both")
     checkpoints.make_hf(folder)
     checkpoints.make_openclip(folder)
-    assert open_source("laion/both").layout == "openclip"
+    assert locate("laion/both").open().format is OPENCLIP
 
 
 @pytest.mark.parametrize(
@@ -135,7 +131,7 @@ def test_paths_that_do_not_exist(name, offline):
 def test_an_existing_path_comes_before_any_name(open_clip, tmp_path, monkeypatch):
     checkpoints.make_openclip(tmp_path / "ViT-B-16" / "openai")
     monkeypatch.chdir(tmp_path)
-    assert open_source("ViT-B-16/openai").home.path == Path("ViT-B-16/openai")
+    assert locate("ViT-B-16/openai").home.path == Path("ViT-B-16/openai")
 
 
 def test_folder_without_weights_or_with_too_many(open_clip, tmp_path):
@@ -149,7 +145,7 @@ def test_folder_without_weights_or_with_too_many(open_clip, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"epoch_1.safetensors, epoch_2.safetensors. Name one file"):
         convert.read(tmp_path)
     (tmp_path / "epoch_1.safetensors").unlink()
-    assert open_source(tmp_path).files[0].name == "epoch_2.safetensors"
+    assert locate(tmp_path).open().files[0].name == "epoch_2.safetensors"
 
 
 @pytest.mark.parametrize("content", ["", "{", "[1]", "\x00", '"x"'])

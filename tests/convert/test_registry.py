@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from jaxclip.config import PreprocessConfig
-from jaxclip.convert import CheckpointError, registry, rules
-from jaxclip.convert.formats.openclip import openclip_towers, pair
+from jaxclip.convert import CheckpointError, registry
+from jaxclip.convert.formats import detect
+from jaxclip.convert.formats.format import pair
+from jaxclip.convert.formats.openclip import openclip_towers
 from jaxclip.model.params import shapes
 
 NATIVE = registry.model_names()
@@ -134,8 +136,7 @@ def test_every_native_model_maps_by_shape(open_clip, name):
     with torch.device("meta"):
         model = (CustomTextCLIP if custom else CLIP)(**built)
     theirs = {key: tuple(value.shape) for key, value in model.state_dict().items() if key != "attn_mask"}
-    layout = rules.detect_layout(set(theirs))
-    moves = rules.moves(config, layout, set(theirs))
+    moves = detect(set(theirs)).moves(config, set(theirs))
     wanted = {move.source: move.shape for move in moves}
     if towers.text is None:
         theirs = {key: shape for key, shape in theirs.items() if key.startswith("visual.") or key == "logit_scale"}
