@@ -44,7 +44,8 @@ def describe(
         config = config.for_images(image_size)
     else:
         located = locate(source, offline=offline)
-        opened = (located.described() if located.is_settled() else None) or located.open()
+        said = located.described()
+        opened = said if said is not None and located.is_settled() else located.open()
         settled = settle(opened, Wishes(image_size=image_size))
         config, words = settled.config, find_tokenizer(opened, settled.config, settled.text_cfg)
     if config.text is None:

@@ -84,7 +84,7 @@ def choose(described: Sequence[Description], form: Format, home: Files | None) -
 
 
 def description_claim(used: Description, towers: Towers, form: Format, aside: Description | None) -> Claim[str] | None:
-    """Say which description was used, where another lies beside it or it is not its weights' own; None elsewhere."""
+    """Say which description was used, where another is beside it or it is not its weights' own; None elsewhere."""
     if aside is not None:
         differs = _differs(towers, aside)
         words = f"its weights have {used.writer.name}'s names; {aside.writer.file} beside them is not used"

@@ -20,7 +20,7 @@ MISLABELLED = {("ViT-B-16-plus-240", "laion400m_e32")}
 
 @dataclass(frozen=True)
 class Tag:
-    """One set of pretrained weights: where it is and what it was trained with."""
+    """A set of pretrained weights: where it is and what it was trained with."""
 
     model: str
     tag: str
@@ -40,12 +40,12 @@ def _tables() -> dict[str, Any]:
 
 
 def model_names() -> list[str]:
-    """Every native model that has a name."""
+    """List every native model that has a name."""
     return sorted(_tables()["models"])
 
 
 def model_cfg(name: str) -> dict[str, Any]:
-    """The OpenCLIP `model_cfg` of a name.
+    """Look up the OpenCLIP `model_cfg` of a name.
 
     Raises:
       CheckpointError: no such native model, with its family or the closest names.
@@ -59,7 +59,7 @@ def model_cfg(name: str) -> dict[str, Any]:
 
 @cache
 def _others() -> dict[str, str]:
-    """Families of OpenCLIP's models that are not read, by name."""
+    """List the families of OpenCLIP's models that are not read, by name."""
     found = {name: family for family, names in _tables()["others"].items() for name in names}
     coca = {name: "CoCa" for name, entry in _tables()["models"].items() if "multimodal_cfg" in entry["model_cfg"]}
     return found | coca
@@ -78,12 +78,12 @@ def check_other(name: str) -> None:
 
 
 def same_name(name: str) -> str | None:
-    """The model, or model with a tag, that `name` is but for case and punctuation, such as OpenAI's own ViT-B/32."""
+    """Find the model, or model with a tag, that `name` is but for case and punctuation, as OpenAI's own ViT-B/32."""
     return _by_letters().get(_letters(name))
 
 
 def near_names(name: str) -> list[str]:
-    """Names of models, or of models with a tag, that somebody who wrote `name` may have meant, the closest first."""
+    """List models, or models with a tag, that may be meant by `name`, the closest first."""
     found = _near(name, _by_letters().values()) or _near(name.partition("/")[0], model_names())
     return [near for near in found if near.partition("/")[0] not in _others()]
 
@@ -95,7 +95,7 @@ def _by_letters() -> dict[str, str]:
 
 
 def check_spelling(name: str, bare: str) -> None:
-    """Refuse an OpenCLIP name with other punctuation or `hf-hub:` before it, which is nobody's repository.
+    """Refuse an OpenCLIP name with other punctuation or `hf-hub:` before it, which no repository has.
 
     Raises:
       FileNotFoundError, CheckpointError: it is one, with OpenCLIP's own spelling or its family.
@@ -107,7 +107,7 @@ def check_spelling(name: str, bare: str) -> None:
 
 
 def meant(name: str) -> str:
-    """What to add of a name that leads nowhere: the family that it sounds like, or the closest names that are read."""
+    """Write the hint for a name that leads nowhere: the family it sounds like, or the closest names that are read."""
     if (family := family_in(name)) is not None:
         return f" ({family} models, if one is meant, are not converted: {WHY[family]})"
     near = near_names(name)
@@ -115,7 +115,7 @@ def meant(name: str) -> str:
 
 
 def _letters(name: str) -> str:
-    """A name without case and punctuation, which libraries write differently."""
+    """Strip a name of case and punctuation, which libraries write differently."""
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
@@ -128,7 +128,7 @@ def _near(name: str, known: Iterable[str], cutoff: float = 0.75) -> list[str]:
 
 
 def tags(model: str) -> dict[str, Tag]:
-    """Pretrained tags of a model. A `-quickgelu` twin has the tags of its plain name that were trained so."""
+    """List the pretrained tags of a model. A `-quickgelu` twin has the tags of its plain name that were trained so."""
     plain = model.removesuffix(TWIN)
     found = {tag: Tag(model, tag, **fields) for tag, fields in _tables()["tags"].get(plain, {}).items()}
     return {tag: entry for tag, entry in found.items() if model == plain or entry.activation == "quick_gelu"}
@@ -136,13 +136,13 @@ def tags(model: str) -> dict[str, Tag]:
 
 @cache
 def tokenizer_names() -> frozenset[str]:
-    """The hub's tokenizers that OpenCLIP's native models name."""
+    """List the hub's tokenizers that OpenCLIP's native models name."""
     texts = (entry["model_cfg"].get("text_cfg", {}) for entry in _tables()["models"].values())
     return frozenset(name for text in texts if (name := text.get("hf_tokenizer_name")))
 
 
 def find_tag(model: str, tag: str) -> Tag:
-    """The entry of `model/tag`; case and `-` for `_` in the tag do not matter.
+    """Look up the entry of `model/tag`; case and `-` for `_` in the tag do not matter.
 
     Raises:
       CheckpointError: the model has no such tag, naming those it has.
@@ -159,7 +159,7 @@ def find_tag(model: str, tag: str) -> Tag:
 
 
 def named_preprocess(style: str, size: tuple[int, int]) -> PreprocessConfig:
-    """A preprocessing style of the table, for images of `size` (height, width).
+    """Look up a preprocessing style of the table, for images of `size` (height, width).
 
     Raises:
       CheckpointError: no such style, naming those there are.

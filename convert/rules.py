@@ -1,4 +1,4 @@
-"""Which tensor becomes which parameter, by tables; each family's own stand in `formats/`.
+"""Which tensor becomes which parameter, by tables; each family's are in its file in `formats/`.
 
 A rule is (source name, target path, pattern). The pattern's left side is the source's axes, its right side the
 parameter's axes in the letters of `jaxclip.model.params` without the layer axis, so every rule can be run both ways and
@@ -16,7 +16,7 @@ from einops import rearrange
 
 @dataclass(frozen=True)
 class Rule:
-    """Where a tensor goes. `part` is its place in a parameter that it fills in part: the index after the layer's."""
+    """A tensor's way into a parameter; `part` is its index in one that it fills in part, after the layer's."""
 
     source: str
     target: str

@@ -159,7 +159,7 @@ def locate(source: str | Path, *, offline: bool = False) -> Located:
 
     Args:
       source: path or name.
-      offline: of the hub only what its cache holds; for names that stand in a file and were not typed by anybody.
+      offline: of the hub only what its cache holds; for names that come out of a file and were not typed by the user.
 
     Raises:
       FileNotFoundError: nothing is there, saying what was looked for.

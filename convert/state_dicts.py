@@ -27,7 +27,7 @@ def state_dicts(held: Any) -> dict[str, State]:
     found: dict[str, State] = {}
     waiting: list[tuple[tuple[str, ...], Any]] = [((), held)] if isinstance(held, Mapping) else []
     seen: set[int] = set()
-    for keys, table in waiting:  # it grows while it is read, so that what lies on top comes first
+    for keys, table in waiting:  # it grows while it is read, so that the outer tables come first
         if id(table) in seen:
             continue
         seen.add(id(table))

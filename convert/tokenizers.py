@@ -48,7 +48,7 @@ def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, An
     folder = _with_files(source.home)
     if folder is not None:
         return TokenizerSource(kind="own", folder=folder, options=options | raw, why=f"files of {source.label}")
-    # A name that stands in a file may not send anybody to the network: it counts only where the cache knows it.
+    # A name out of a file must not cause a request to the network: it counts only where the cache knows it.
     online = isinstance(source.home, Repository) and not source.home.offline
     asked = online and named in tokenizer_names()
     repository = parse_repository(CANONICAL.get(named, named), offline=not asked) if named else None
@@ -66,7 +66,7 @@ def find_tokenizer(source: Source, config: ClipConfig, text_cfg: Mapping[str, An
 
 
 CANONICAL = {"bert-base-uncased": "google-bert/bert-base-uncased"}
-"""Repositories from before names had an owner."""
+"""Present names of repositories from before names had an owner."""
 
 
 def _with_files(home: Files | None) -> Path | None:

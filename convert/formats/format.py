@@ -119,14 +119,14 @@ class Writer:
 
 @dataclass(frozen=True)
 class Description:
-    """What one description file says: its JSON, and the JSON about preprocessing where it counts."""
+    """A description file that was read: its JSON, and the JSON about preprocessing where it counts."""
 
     writer: Writer
     fields: Mapping[str, Any]
     images: Any = None
 
     def towers(self) -> Towers:
-        """Read the architecture.
+        """Read the architecture that the file describes.
 
         Raises:
           CheckpointError: it is one that is not read, by name.

@@ -22,15 +22,16 @@ UNREACHABLE = (LocalEntryNotFoundError, OfflineModeIsEnabled, ConnectionError, T
 
 
 class Repository:
-    """One repository at one revision.
+    """A Hugging Face repository at one revision.
 
     After the first file all others come from the same commit, so a repository that changes meanwhile cannot be mixed.
     """
 
     def __init__(self, name: str, revision: str | None = None, *, offline: bool = False) -> None:
-        """
+        """Name a repository; nothing is asked of the hub yet.
+
         Args:
-          offline: only what the cache holds; for names that stand in a file and were not typed by anybody.
+          offline: only what the cache holds; for names that come out of a file and were not typed by the user.
         """
         self.name = name
         self.revision = revision
@@ -39,7 +40,7 @@ class Repository:
         self._reachable = not offline
 
     def file(self, *names: str) -> Path:
-        """The first of `names` that the repository has, from the cache or downloaded into it.
+        """Fetch the first of `names` that the repository has, from the cache or into it.
 
         Raises:
           FileNotFoundError: none can be had, saying why and what to do.
@@ -61,7 +62,7 @@ class Repository:
         raise FileNotFoundError(f"the repository {self.name} has no {wanted}, or it cannot be reached from here.")
 
     def find(self, name: str) -> Path | None:
-        """A file, or None where the repository does not have it or cannot be asked.
+        """Fetch a file; None where the repository does not have it or cannot be asked.
 
         Raises:
           FileNotFoundError: there is no such repository or revision.
@@ -90,7 +91,7 @@ class Repository:
         return self._of_commit(path)
 
     def cached(self, name: str) -> Path | None:
-        """A file if it is in the cache already; never asks the network."""
+        """Find a file that is in the cache already; never ask the network."""
         path = try_to_load_from_cache(self.name, name, revision=self._commit or self.revision)
         return self._of_commit(Path(path)) if isinstance(path, str) else None
 
@@ -101,17 +102,17 @@ class Repository:
 
     @property
     def known(self) -> bool:
-        """Whether the cache has anything of it; never asks the network."""
+        """Tell whether the cache has anything of the repository; never ask the network."""
         return (Path(constants.HF_HUB_CACHE) / repo_folder_name(repo_id=self.name, repo_type="model")).is_dir()
 
     @property
     def commit(self) -> str | None:
-        """The commit that the files came from, once there was one."""
+        """Return the commit that the files came from, once there was one."""
         return self._commit
 
 
 def parse_repository(text: str, *, offline: bool = False) -> Repository | None:
-    """`org/repo` or `org/repo@revision`, or None."""
+    """Read a repository from `org/repo` or `org/repo@revision`; None where the text is neither."""
     name, _, revision = text.partition("@")
     if not REPOSITORY.fullmatch(name) or (revision and not REVISION.fullmatch(revision)):
         return None

@@ -13,7 +13,7 @@ from jaxclip.files.strict_json import read_object
 
 @runtime_checkable
 class Files(Protocol):
-    """Where the files of a checkpoint are: a folder or a repository."""
+    """A place that files of a checkpoint are in: a folder or a repository."""
 
     @property
     def name(self) -> str: ...

@@ -30,7 +30,7 @@ MAX_HEADER = 16 * 2**20  # bytes; the largest CLIPs take a few hundred kB, and p
 
 
 def open_safetensors(path: Path) -> dict[str, LazyTensor]:
-    """Every tensor of a safetensors file, unread.
+    """List every tensor of a safetensors file, unread.
 
     Raises:
       CheckpointError: the header does not describe the file: wrong length, unknown dtype, tensors that overlap, leave
@@ -48,7 +48,7 @@ def open_safetensors(path: Path) -> dict[str, LazyTensor]:
 
 
 def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
-    """Write a safetensors file that PyTorch's readers take too; inverse of `open_safetensors`."""
+    """Write a safetensors file that PyTorch's readers take too; the inverse of `open_safetensors`."""
     codes = {name: code for code, name in DTYPES.items()}
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}
     at = 0
@@ -99,7 +99,7 @@ def _tensor(path: Path, name: str, fields: Any, start: int) -> LazyTensor:
 
 
 def _check_layout(path: Path, tensors: dict[str, LazyTensor], start: int, size: int) -> None:
-    """Tensors tile the rest of the file exactly, as the format demands."""
+    """Refuse tensors that do not tile the rest of the file exactly, as the format demands."""
     at = start
     for name, tensor in sorted(tensors.items(), key=lambda item: (item[1].offset, prod(item[1].shape))):
         if tensor.offset != at:

@@ -19,12 +19,12 @@ class CheckpointError(ValueError):
 
 
 def as_dtype(name: str) -> np.dtype:
-    """NumPy's dtype for a dtype name, `bfloat16` included."""
+    """Return NumPy's dtype of a name, `bfloat16` included."""
     return np.dtype(ml_dtypes.bfloat16) if name == "bfloat16" else np.dtype(name)
 
 
 def quantised(file: str, kind: str) -> CheckpointError:
-    """The error for numbers of a kind that only quantised weights have, or no weights at all."""
+    """Make the error for numbers of a kind that only quantised weights have, or no weights at all."""
     return CheckpointError(
         f"{file} holds {kind} numbers, and only float32, bfloat16, float16 and float64 weights are read; a quantised "
         f"model has to be saved in one of them first, its scales multiplied in."
@@ -33,7 +33,7 @@ def quantised(file: str, kind: str) -> CheckpointError:
 
 @dataclass(frozen=True)
 class LazyTensor:
-    """One array in a file: where it starts and how it is laid out. Offsets are bytes, strides are elements.
+    """An array in a file: where it starts and how it is laid out. Offsets are bytes, strides are elements.
 
     It is read by seek and read, never by mapping the file, so pages of a file that has been passed do not count as
     memory of the process.
@@ -46,7 +46,7 @@ class LazyTensor:
     strides: tuple[int, ...] | None = None
 
     def read(self) -> np.ndarray:
-        """The array, in the dtype of the file, in row-major order.
+        """Read the array, in the dtype of the file, in row-major order.
 
         Raises:
           CheckpointError: the file ends before the array does.
@@ -68,14 +68,14 @@ class LazyTensor:
 
 
 def span(shape: Sequence[int], strides: Sequence[int] | None) -> int:
-    """How many elements of storage an array touches, from its first to its last one."""
+    """Count the elements of storage that an array touches, from its first to its last one."""
     if strides is None or 0 in shape:
         return prod(shape)
     return 1 + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
 
 
 def aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """An uninitialised array that starts on a 64-byte boundary, so that JAX on the host can use it without a copy."""
+    """Allocate an array on a 64-byte boundary, uninitialised, so that JAX on the host can use it without a copy."""
     n_bytes = prod(shape) * dtype.itemsize
     raw = np.empty(n_bytes + 64, np.uint8)
     start = -raw.ctypes.data % 64

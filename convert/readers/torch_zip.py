@@ -52,7 +52,7 @@ UNREAD = re.compile(r"float[48]_\w+|uint(16|32|64)|q?u?int[1-7]|qu?int\d+(x\d+)?
 
 
 def read_archive(path: Path) -> tuple[Any, bool]:
-    """The object that a `torch.save` or TorchScript file holds, its tensors unread.
+    """Read the object that a `torch.save` or TorchScript file holds, its tensors unread.
 
     Returns:
       The object with a `LazyTensor` for each tensor, and whether the file is a TorchScript archive.
@@ -115,7 +115,7 @@ def _read(path: Path, archive: zipfile.ZipFile) -> tuple[Any, bool]:
 
 
 class _Reader:
-    """What the names and storages of one archive's pickle stand for."""
+    """The meaning of the names and storages in one archive's pickle."""
 
     def __init__(self, path: Path, root: str, entries: Mapping[str, zipfile.ZipInfo]) -> None:
         self._path, self._root, self._entries = path, root, entries
@@ -155,7 +155,7 @@ class _Reader:
         return Unknown(unknown)
 
     def _storage(self, pid: Any) -> tuple[LazyTensor | Unknown, int]:
-        """A storage: where its bytes start and how many elements it has."""
+        """Find a storage: where its bytes start and how many elements it has."""
         kind, dtype, key, _, count = pid
         if isinstance(dtype, Unknown) and dtype.name == UNTYPED:
             return dtype, 0  # the kind of its numbers comes after it, and is not read
@@ -175,7 +175,7 @@ class _Reader:
         return LazyTensor(self._path, self._start(name, info), str(dtype), (count,)), count
 
     def _start(self, name: str, info: zipfile.ZipInfo) -> int:
-        """First byte of an entry's data; only the entry's own header in the file knows how long that header is."""
+        """Find the first byte of an entry's data, which only the entry's own header in the file tells."""
         if name not in self._starts:
             with open_plain(self._path) as file:
                 file.seek(info.header_offset)
@@ -236,7 +236,7 @@ def _sizes(values: Any = ()) -> tuple[Any, ...]:
 
 
 def _table(pairs: Any = ()) -> dict[Any, Any]:
-    """An ordered table, which PyTorch makes empty and fills afterwards."""
+    """Make an ordered table, which PyTorch makes empty and fills afterwards."""
     if pairs:
         raise ValueError("it makes a table of pairs")
     return {}
@@ -274,7 +274,7 @@ FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
 
 
 def tensors_of_module(module: Mapping[str, Any]) -> dict[str, LazyTensor]:
-    """Tensors of a TorchScript module by their dotted names.
+    """List the tensors of a TorchScript module by their dotted names.
 
     Raises:
       CheckpointError: modules that hold each other, or more of them than any CLIP has.

@@ -17,17 +17,17 @@ CONSTANTS = frozenset(
         "BINUNICODE8",
     }
 )  # fmt: skip
-"""Instructions that push what stands in them."""
+"""Instructions that push the value that is written in them."""
 LARGEST_KEY = 2**31  # whole numbers beyond could be chosen so that they all fall into one place of a table
 
 
 class Refused(ValueError):
-    """A pickle calls a function that is not known; the words are its name."""
+    """An error: a pickle calls a function that is not known; the words are its name."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
 class StandIn:
-    """What a pickle gets for the name of a class or function: something inert to call."""
+    """An inert thing to call, which a pickle gets for the name of a class or function."""
 
     call: Callable[..., Any]
 
@@ -54,11 +54,11 @@ class Attributes(dict):
 
 
 class Unpickler:
-    """One pickle.
+    """A machine that runs the instructions of one pickle.
 
     Args:
       find: the stand-in or constant for a module and a name, or `Unknown`.
-      load: what a persistent id stands for.
+      load: the object that a persistent id means.
     """
 
     def __init__(self, pickled: bytes, find: Callable[[str, str], Any], load: Callable[[Any], Any]) -> None:
@@ -69,11 +69,11 @@ class Unpickler:
         self._spare = len(pickled)
 
     def read(self) -> Any:
-        """The object.
+        """Run the pickle and return its object.
 
         Raises:
           Refused: it calls what is not known.
-          ValueError: an instruction that weights do not need, or one that makes no sense where it stands.
+          ValueError: an instruction that weights do not need, or one that makes no sense in its place.
         """
         for instruction, argument, _ in pickletools.genops(self._pickled):
             name = instruction.name
@@ -106,7 +106,7 @@ class Unpickler:
         return self._stack[-1]
 
     def _copies(self, n: int) -> None:
-        """A pickle writes everything once; what it copies from what it wrote is bounded by its length."""
+        """Count what a pickle copies from what it wrote once, which is bounded by its length."""
         self._spare -= n
         if self._spare < 0:
             raise ValueError("it copies more than it holds")
@@ -162,7 +162,7 @@ class Unpickler:
             self._reduce(None)
 
     def _build(self, _: Any) -> None:
-        """Attributes of an object; those of anything that is not TorchScript's are dropped."""
+        """Set the attributes of an object; those of anything that is not TorchScript's are dropped."""
         state = self._pop()
         if isinstance(self._top(object), Attributes) and isinstance(state, Mapping):
             self._copies(len(state))

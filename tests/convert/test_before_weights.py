@@ -76,7 +76,11 @@ def test_an_unsupported_family_is_told_by_its_description_alone(counted, tmp_pat
     for name, content in served.items():
         (folder / name).write_bytes(content)
     weights = "model.safetensors" if file == "config.json" else "open_clip_model.safetensors"
-    for source in (folder, folder / weights):
+    other = tmp_path / "other"  # by its weights' name alone it could be anybody's
+    other.mkdir()
+    (other / file).write_bytes(served[file])
+    (other / "epoch_3.pt").write_bytes(b"no weights")
+    for source in (folder, folder / weights, other):
         refused(source, said)
         with pytest.raises(CheckpointError, match=said):
             describe(source)
