@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxclip.convert.families import check_unclaimed
-from jaxclip.convert.formats import WRITERS, writer_of
+from jaxclip.convert.formats import writer_of, writers
 from jaxclip.convert.formats.format import Claim, Description, Format, Towers, differences
 from jaxclip.convert.readers.places import Files, Folder, read_json
 from jaxclip.convert.readers.tensors import CheckpointError
@@ -22,7 +22,7 @@ def described_in(home: Files) -> tuple[Description, ...]:
     A folder may hold both, and then its weights say which counts; of a repository OpenCLIP's counts, as its weights do.
     """
     found: list[Description] = []
-    for file in dict.fromkeys(writer.file for writer in WRITERS):
+    for file in dict.fromkeys(writer.file for writer in writers()):
         if found and not isinstance(home, Folder):
             break
         path = home.find(file)

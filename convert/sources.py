@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jaxclip.convert.descriptions import check_no_wrapper, choose, described_in
 from jaxclip.convert.families import check_network
-from jaxclip.convert.formats import WRITERS, detect, format_of, writer_of
+from jaxclip.convert.formats import detect, format_of, writer_of, writers
 from jaxclip.convert.formats.format import Description, Format, Writer
 from jaxclip.convert.formats.openclip import OPENCLIP_CONFIG
 from jaxclip.convert.readers.hub import Repository, parse_repository
@@ -142,14 +142,14 @@ class Located:
         return Source(self.label, tensors, form, files, beside, place, self.tag, **chosen)
 
     def _files_at_home(self) -> tuple[Path, ...]:
-        writers = tuple(description.writer for description in self.descriptions) or WRITERS
-        for writer in writers:
+        asked = tuple(description.writer for description in self.descriptions) or writers()
+        for writer in asked:
             writer.check_home(self.home)
         if not self.descriptions:
             check_no_wrapper(self.home)
             if isinstance(self.home, Repository):
-                self.home.file(*dict.fromkeys(writer.file for writer in writers))
-        return weight_files(self.home, tuple(dict.fromkeys(name for writer in writers for name in writer.weights)))
+                self.home.file(*dict.fromkeys(writer.file for writer in asked))
+        return weight_files(self.home, tuple(dict.fromkeys(name for writer in asked for name in writer.weights)))
 
 
 def locate(source: str | Path, *, offline: bool = False) -> Located:
@@ -171,7 +171,7 @@ def locate(source: str | Path, *, offline: bool = False) -> Located:
         return _at_home(text, Folder(path))
     if is_there(path):
         beside = Folder(path.parent)
-        found = described_in(beside) if any(writer.names(path.name) for writer in WRITERS) else ()
+        found = described_in(beside) if any(writer.names(path.name) for writer in writers()) else ()
         return Located(text, beside, path, descriptions=found)
     if not isinstance(source, str) or text.startswith("local-dir:"):
         raise FileNotFoundError(f"there is no file or folder {text}.{where_left(Path(text).absolute())}")

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from jaxclip.convert.formats import ANCHORS
+from jaxclip.convert.formats import anchors
 from jaxclip.convert.readers.tensors import FLOATS, CheckpointError, LazyTensor
 
 State = dict[str, LazyTensor]
@@ -76,9 +76,10 @@ def clip_weights(tables: Mapping[str, State], key: str | None, label: str) -> tu
 def _clips(tables: Mapping[str, State], label: str) -> dict[str, tuple[str, str]]:
     """Find CLIPs: the table and the prefix in it, by the name that a caller picks one with."""
     found: dict[str, tuple[str, str]] = {}
+    known = anchors()
     for place, table in tables.items():
         for tensor in table:
-            for anchor in ANCHORS:
+            for anchor in known:
                 if tensor == anchor or tensor.endswith("." + anchor):
                     prefix = tensor.removesuffix(anchor)
                     name = ".".join(filter(None, (place, prefix.removesuffix("."))))

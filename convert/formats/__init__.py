@@ -10,8 +10,16 @@ from jaxclip.convert.formats.openclip import OPENCLIP, OPENCLIP_CUSTOM_TEXT
 
 FORMATS = (OPENAI, OPENCLIP_CUSTOM_TEXT, OPENCLIP, HUGGINGFACE)
 """Of several that recognise a checkpoint the first counts, so the more particular stand first."""
-ANCHORS = tuple(dict.fromkeys(form.anchor for form in FORMATS))
-WRITERS = tuple(dict.fromkeys(form.writer for form in FORMATS))
+
+
+def anchors() -> tuple[str, ...]:
+    """List the tensors by which a CLIP is found in a file."""
+    return tuple(dict.fromkeys(form.anchor for form in FORMATS))
+
+
+def writers() -> tuple[Writer, ...]:
+    """List the libraries whose descriptions are read."""
+    return tuple(dict.fromkeys(form.writer for form in FORMATS))
 
 
 def detect(names: set[str]) -> Format | None:
@@ -31,4 +39,4 @@ def format_named(name: str) -> Format | None:
 
 def writer_of(file: str, fields: Mapping[str, Any]) -> Writer | None:
     """Recognise the family that a description file is of, by its name and its JSON, or None."""
-    return next((writer for writer in WRITERS if writer.file == file and writer.claims(fields)), None)
+    return next((writer for writer in writers() if writer.file == file and writer.claims(fields)), None)
