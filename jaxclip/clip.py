@@ -132,6 +132,9 @@ def load(
 ) -> Clip:
     """A ready CLIP from a folder `jaxclip convert` wrote or from any source it takes.
 
+    >>> jaxclip.load("scenes")
+    Clip('scenes': image 96 x 96, 6 layers of 4 heads; text of 32 tokens, 2 layers; embed 128)
+
     Args:
       source: a converted folder, an OpenCLIP or Hugging Face folder or file, a hub name such as "ViT-L-14/openai", or
         "scenes", the small CLIP that comes with jaxclip.

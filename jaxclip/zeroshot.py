@@ -19,6 +19,10 @@ def text_embeddings(
 ) -> Float[Array, "text embed"]:
     """Unit embeddings of any number of texts.
 
+    >>> clip = jaxclip.load("scenes")
+    >>> jaxclip.text_embeddings(clip, ["a star", "grass"]).shape
+    (2, 128)
+
     Args:
       batch: texts encoded together; the last of several batches is filled up, so that one program serves all.
       progress: called before every batch with the number of texts encoded and of all.
@@ -62,6 +66,9 @@ def class_embeddings(clip: Clip, prompts: Sequence[Sequence[str]], batch: int = 
 def fill_templates(classes: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
     """For every class, its prompts: each template with the class in place of {}, or with its article in place of {a}.
 
+    >>> jaxclip.fill_templates(["owl", "cat"], ["a photo of {a}.", "one {}"])
+    [['a photo of an owl.', 'one owl'], ['a photo of a cat.', 'one cat']]
+
     Raises:
       ValueError: no templates, or one without a place for the class.
     """
@@ -82,5 +89,10 @@ def accuracy(
 @on_own_terms
 def contrast(classes: Float[AnyArray, "text embed"]) -> Float[Array, "text embed"]:
     """Each class minus the mean over classes: what only this class gets. Adding one number to all classes' scores
-    changes no prediction, and here it changes nothing at all."""
+    changes no prediction, and here it changes nothing at all.
+
+    >>> import numpy as np
+    >>> jaxclip.contrast(np.eye(2, dtype=np.float32)).tolist()
+    [[0.5, -0.5], [-0.5, 0.5]]
+    """
     return jnp.asarray(classes) - jnp.asarray(classes).mean(0)

@@ -30,7 +30,12 @@ from jaxclip.numerics.precision import known
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Ablation:
-    """What is replaced by its mean: True where it is. None is nothing, and costs nothing."""
+    """What is replaced by its mean: True where it is. None is nothing, and costs nothing.
+
+    >>> one = jaxclip.Ablation.of(6, 4, heads=[(5, 2)])
+    >>> int(one.heads.sum())
+    1
+    """
 
     heads: Bool[AnyArray, "*sets layer head"] | None = None
     mlps: Bool[AnyArray, "*sets layer"] | None = None

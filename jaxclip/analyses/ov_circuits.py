@@ -56,6 +56,9 @@ class Circuits:
 def ov_circuits(vision: Any) -> Circuits:
     """Every head's OV circuit, stacked [layer, head], in float64 whatever the weights' dtype.
 
+    >>> jaxclip.ov_circuits(jaxclip.load("scenes").vision).outputs.shape  # [layer head pair embed]
+    (6, 4, 32, 128)
+
     Args:
       vision: the image tower.
 

@@ -152,6 +152,11 @@ def nearest(
 ) -> Neighbours:
     """The k images of largest cosine similarity to each query; of equal ones the first. What is NaN is no answer.
 
+    >>> import numpy as np
+    >>> found = jaxclip.nearest(np.eye(3)[:1], np.eye(3), 1)
+    >>> found.indices.tolist(), found.similarity.tolist()
+    ([[0]], [[1.0]])
+
     Args:
       queries: embeddings, `head_sum` of some images, or of texts.
       images: the same of the images to search.

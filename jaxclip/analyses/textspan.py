@@ -85,6 +85,12 @@ def textspan(
 ) -> TextSpan:
     """The text basis of one component; `jax.vmap` over a stack of moments gives every head's.
 
+    >>> import numpy as np
+    >>> moments = jaxclip.Moments.of(np.array([[1.0, 0.0], [-1.0, 0.0], [3.0, 0.0]], np.float32))
+    >>> span = jaxclip.textspan(moments, np.eye(2, dtype=np.float32), steps=1)
+    >>> span.indices.tolist(), span.explained.tolist()
+    ([0], [1.0])
+
     Equals the algorithm run on the samples themselves. The first n steps are the result of n steps.
 
     Args:

@@ -77,6 +77,10 @@ def open_data(
 ) -> Source:
     """A source of images.
 
+    >>> source = jaxclip.open_data("scenes", split="test", limit=3)
+    >>> len(source), source[0].name
+    (3, 'test/000000')
+
     Args:
       data: a folder of images, a folder per class, a list file (.csv, .tsv or .txt), Hugging Face's imagefolder,
         Waterbirds', CUB's or ImageNet's folder, that of CIFAR's binary version, a tfds folder or name, "scenes",

@@ -150,7 +150,11 @@ def _counted(n: int) -> tuple[str, ...]:
 
 
 def digest(parts: Iterable[Any]) -> str:
-    """SHA-256 over JSON-able parts, in order."""
+    """SHA-256 over JSON-able parts, in order.
+
+    >>> jaxclip.digest(["tiles", 12]) == jaxclip.digest(["tiles", 12]), len(jaxclip.digest([]))
+    (True, 64)
+    """
     total = hashlib.sha256()
     for part in parts:
         total.update(json.dumps(part, ensure_ascii=True).encode() + b"\n")

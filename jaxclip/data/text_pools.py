@@ -55,7 +55,12 @@ def descriptions() -> Pool:
 
 
 def scenes_pool() -> Pool:
-    """What the scenes' captions can say of one factor at a time; the category is the factor."""
+    """What the scenes' captions can say of one factor at a time; the category is the factor.
+
+    >>> pool = jaxclip.scenes_pool()
+    >>> len(pool.texts) == len(pool.categories)
+    True
+    """
     from jaxclip.data.scenes.captioning import one_factor_texts
 
     found = one_factor_texts()

@@ -31,6 +31,9 @@ STATE_AXES = {"embedding": "b e", "heads": "b l h u", "mlp": "b l e", "init": "b
 def make_mesh(data: int | None = None, model: int = 1, devices: Sequence[Any] | None = None) -> Mesh:
     """Make a mesh of `data` times `model` devices.
 
+    >>> dict(jaxclip.make_mesh(1, 1).shape)
+    {'data': 1, 'model': 1}
+
     Args:
       data: parts that a batch is cut into; by default as many as there are devices for.
       model: parts that heads and neurons are cut into.

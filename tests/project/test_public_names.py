@@ -81,6 +81,10 @@ def test_examples_use_public_names(page):
 EXAMPLES = [name for name in NAMES if ">>>" in (getattr(jaxclip, name).__doc__ or "")]
 
 
+def test_there_are_examples():
+    assert {"load", "open_data", "text_embeddings", "textspan", "nearest"} <= set(EXAMPLES)
+
+
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_examples_in_docstrings_run(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
