@@ -150,7 +150,7 @@ def correct(
     labels: Int[AnyArray, "batch"],
     ablations: Ablation,
 ) -> Bool[Array, "sets batch"]:
-    """Whether each image's nearest class is its label, under each of a stack of ablations.
+    """Tell whether each image's nearest class is its label, under each of a stack of ablations.
 
     Args:
       components: of a batch, in the joint space.

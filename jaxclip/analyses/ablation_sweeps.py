@@ -84,7 +84,7 @@ def sweep(
     progress: Progress | None = None,
     mesh: Mesh | None = None,
 ) -> Bool[np.ndarray, "sets image"]:
-    """Whether each image is classified correctly under each of a stack of ablations.
+    """Tell whether each image is classified correctly under each of a stack of ablations.
 
     Equals `jaxclip.analyses.ablation.correct` on all images at once, in memory that does not grow with their number.
 
@@ -127,7 +127,7 @@ def sweep_completeness(
     progress: Progress | None = None,
     mesh: Mesh | None = None,
 ) -> Bool[np.ndarray, "sets step image"]:
-    """Whether each image is classified correctly with late heads rebuilt from 0, 1, .. texts, earlier ones ablated.
+    """Tell whether each image is classified correctly with late heads rebuilt from 0, 1, .. texts, earlier ones ablated.
 
     Args:
       spans: of every head of the last layers, stacked [layer, head].

@@ -101,5 +101,5 @@ def _names(path: Path, data: str) -> tuple[str, ...]:
 
 
 def is_cifar(root: Path) -> bool:
-    """Whether a folder holds the binary version of either."""
+    """Tell whether a folder holds the binary version of either."""
     return any(is_there(root / files["test"][0]) for files in Cifar.LAYOUTS.values())

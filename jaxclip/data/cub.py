@@ -46,7 +46,7 @@ class Cub(Files):
 
 
 def is_cub(root: Path) -> bool:
-    """Whether a folder has the data set's four lists."""
+    """Tell whether a folder has the data set's four lists."""
     return all(is_there(root / name) for name in Cub.FILES)
 
 

@@ -37,7 +37,7 @@ class ImageFolder(Files):
 
 
 def is_imagefolder(root: Path) -> bool:
-    """Whether a folder has such a table; Waterbirds' metadata.csv is another."""
+    """Tell whether a folder has such a table; Waterbirds' metadata.csv is another."""
     if is_there(root / TABLES[0]):
         header = read_table(root / TABLES[0])[0]
         return "img_filename" not in header and path_column(header) is not None

@@ -69,7 +69,7 @@ def imagenet_root(root: Path) -> Path | None:
 
 
 def is_imagenet(root: Path) -> bool:
-    """Whether a folder's names say that it is ImageNet, or Tiny ImageNet's validation split."""
+    """Tell whether a folder's names say that it is ImageNet, or Tiny ImageNet's validation split."""
     here, folders = images_below(root, deep=False)[0], subfolders(root)
     named = here and not folders and all(IMAGENET_NAME.fullmatch(name) for name in here)
     ids = folders and not here and all(WORDNET_ID.fullmatch(name) for name in folders)

@@ -12,7 +12,7 @@ _NAMED = re.compile(r"(?P<file>.+\.py):(?P<name>[^\W\d]\w*)")
 
 
 def is_own(data: str) -> bool:
-    """Whether a word names something in a file of Python."""
+    """Tell whether a word names something in a file of Python."""
     return _NAMED.fullmatch(data) is not None and not Path(data).exists()
 
 

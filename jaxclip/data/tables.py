@@ -98,7 +98,7 @@ def read_text(path: Path) -> str:
 
 
 def there(path: Path) -> bool:
-    """Whether there is such a file; a name can be one that no file can have: too long, or with a zero byte."""
+    """Tell whether there is such a file; a name can be one that no file can have: too long, or with a zero byte."""
     try:
         return path.exists()
     except (OSError, ValueError):

@@ -31,7 +31,7 @@ MOST_COUNTED = 10_000
 
 
 def is_system(name: str, *, folder: bool) -> bool:
-    """Whether a system left it there, hidden things among them."""
+    """Tell whether a system left it there, hidden things among them."""
     return name.startswith(".") or name.casefold() in (SYSTEM_FOLDERS if folder else SYSTEM_FILES)
 
 

@@ -65,7 +65,7 @@ def taken_away(folder: Path) -> list[Path]:
 
 
 def _is_folder(path: Path) -> bool:
-    """Whether it is one of its own: behind a link lies what is somebody else's, and is not moved from there."""
+    """Tell whether it is one of its own: behind a link lies what is somebody else's, and is not moved from there."""
     return path.is_dir() and not path.is_symlink()
 
 
@@ -270,7 +270,7 @@ def _strangers(folder: Path, files: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _is_entry(name: str, said: Any) -> bool:
-    """Whether a manifest says enough of a file, and of one inside its folder."""
+    """Tell whether a manifest says enough of a file, and of one inside its folder."""
     inside = not Path(name).is_absolute() and ".." not in Path(name).parts and "\0" not in name
     return inside and isinstance(said, dict) and {"bytes", "sha256"} <= set(said)
 
@@ -280,12 +280,12 @@ def _another(folder: Path, name: str) -> str:
 
 
 def write_json(path: Path, fields: Mapping[str, Any]) -> None:
-    """For people to read as well."""
+    """Write JSON that people can read as well."""
     write_whole(path, json.dumps(fields, indent=2, ensure_ascii=False) + "\n")
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """Inverse of `write_json`.
+    """Read what `write_json` wrote.
 
     Raises:
       ValueError: the file is no JSON object.

@@ -52,7 +52,7 @@ class Checkpoint:
 
 
 def is_checkpoint(folder: str | Path) -> bool:
-    """Whether a path is a complete folder of this format."""
+    """Tell whether a path is a complete folder of this format."""
     path = Path(folder)
     return is_there(path / MANIFEST) and is_there(path / CONFIG)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 
 def differences(one: Any, other: Any, path: str = "", between: str = "was {} and is {}") -> Iterator[str]:
-    """What differs between two values of JSON, each difference with where it is."""
+    """List what differs between two values of JSON, each difference with where it is."""
     if isinstance(one, dict) and isinstance(other, dict):
         for key in one.keys() | other.keys():
             yield from differences(one.get(key), other.get(key), f"{path}.{key}" if path else key, between)

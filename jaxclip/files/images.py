@@ -133,7 +133,7 @@ def _undecoded(file: Opened, n_bytes: int, beside: Callable[[], int]) -> Image.I
 
 
 def n_pixels(file: str | Path | bytes) -> int:
-    """How many pixels an image has, by its header."""
+    """Count an image's pixels, by its header."""
     with open_image(file) as opened:
         return opened.width * opened.height
 
@@ -180,13 +180,13 @@ def explained(name: str | Path) -> Iterator[None]:
 
 @cache
 def suffixes() -> frozenset[str]:
-    """What names of files in one of `FORMATS` end in, in lower case."""
+    """List what names of files in one of `FORMATS` end in, in lower case."""
     known = _known()
     return frozenset(suffix for suffix, kind in Image.registered_extensions().items() if kind in known)
 
 
 def has_frames(image: Image.Image) -> bool:
-    """Whether it is the first of several pictures in its file, an animation's or a document's. What cameras put behind
+    """Tell whether it is the first of several pictures in its file, an animation's or a document's. What cameras put behind
     a photograph in the same file is no such thing."""
     try:
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
@@ -195,7 +195,7 @@ def has_frames(image: Image.Image) -> bool:
 
 
 def to_eight_bits(image: Image.Image) -> Image.Image:
-    """A picture with eight bits a channel.
+    """Convert a picture to eight bits a channel.
 
     Raises:
       ValueError: it has 32, and nothing says which number is white.
@@ -215,7 +215,7 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def is_turned(image: Image.Image) -> bool:
-    """Whether its EXIF data says that it is to be shown otherwise than it is stored."""
+    """Tell whether its EXIF data says that it is to be shown otherwise than it is stored."""
     try:
         return image.getexif().get(ExifTags.Base.Orientation, 1) in range(2, 9)
     except Exception:  # damaged EXIF data says nothing, and the pixels are sound
@@ -224,7 +224,7 @@ def is_turned(image: Image.Image) -> bool:
 
 @cache
 def _known() -> tuple[str, ...]:
-    """The formats that can be read here."""
+    """List the formats that can be read here."""
     Image.init()
     try:
         heif: Any = import_module("pillow_heif")  # an extra

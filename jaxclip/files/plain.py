@@ -53,7 +53,7 @@ def opened(path: str | Path, flags: int) -> int:
 
 
 def read_bytes(path: str | Path, most: int | None = None) -> bytes:
-    """All of a regular file.
+    """Read all of a regular file.
 
     Args:
       most: bytes that it may have.
@@ -69,7 +69,7 @@ def read_bytes(path: str | Path, most: int | None = None) -> bytes:
 
 
 def is_there(path: str | Path) -> bool:
-    """Whether a regular file, or a link to one, is there: what is something else is never taken for nothing.
+    """Tell whether a regular file, or a link to one, is there: what is something else is never taken for nothing.
 
     Raises:
       ValueError: something else is there, by name; or a link that leads nowhere.
@@ -112,7 +112,7 @@ def expanded(name: str | Path) -> Path:
 
 
 def kind_of(status: os.stat_result) -> str:
-    """What something is, in a sentence."""
+    """Say what something is, in a sentence."""
     return next((name for is_kind, name in _KINDS if is_kind(status.st_mode)), "a file")
 
 

@@ -20,7 +20,7 @@ from jaxclip.model.params import check_shapes, unflatten
 
 
 def write_weights(folder: Path, leaves: Mapping[str, Any]) -> None:
-    """Arrays by dotted path, as they are.
+    """Write arrays by dotted path, as they are.
 
     Raises:
       Exception: the disk fills up or fails, in Orbax's words and of its types.
@@ -32,7 +32,7 @@ def write_weights(folder: Path, leaves: Mapping[str, Any]) -> None:
 
 
 def read_weights(folder: Path, config: ClipConfig, shardings: Mapping[str, Any], dtype: Any) -> dict[str, Any]:
-    """The nested tree of a model's parameters.
+    """Read the nested tree of a model's parameters.
 
     Args:
       folder: that `write_weights` wrote.

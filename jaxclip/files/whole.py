@@ -45,7 +45,7 @@ def replaced(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
-    """All of a file at once, text in UTF-8; its folder is made.
+    """Write all of a file at once, text in UTF-8; its folder is made.
 
     Raises:
       ValueError, OSError: as `replaced`.
@@ -56,7 +56,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def write_results(path: Path, result: Mapping[str, Any]) -> None:
-    """What a command found, as JSON."""
+    """Write what a command found, as JSON."""
     write_whole(path, json.dumps(result, indent=1) + "\n")
 
 
@@ -133,7 +133,7 @@ def no_folder(path: Path) -> str | None:
 
 
 def is_draft(name: str) -> bool:
-    """Whether a file was being written when its process ended."""
+    """Tell whether a file was being written when its process ended."""
     return _DRAFT.fullmatch(name) is not None
 
 
