@@ -127,7 +127,7 @@ def sweep_completeness(
     progress: Progress | None = None,
     mesh: Mesh | None = None,
 ) -> Bool[np.ndarray, "sets step image"]:
-    """Tell whether each image is classified correctly with late heads rebuilt from 0, 1, .. texts, earlier ones ablated.
+    """Tell whether images are classified correctly with late heads rebuilt from 0, 1, .. texts, earlier ones ablated.
 
     Args:
       spans: of every head of the last layers, stacked [layer, head].

@@ -186,8 +186,8 @@ def suffixes() -> frozenset[str]:
 
 
 def has_frames(image: Image.Image) -> bool:
-    """Tell whether it is the first of several pictures in its file, an animation's or a document's. What cameras put behind
-    a photograph in the same file is no such thing."""
+    """Tell whether an image is the first of several in its file, an animation's or a document's. What cameras put
+    behind a photograph in the same file does not count."""
     try:
         return image.format != "MPO" and bool(getattr(image, "is_animated", False))
     except Exception:  # a damaged second frame is none, and the first is sound
