@@ -148,14 +148,14 @@ def _coordinates(vision: Any, images: Array, neurons: Array, layer: int) -> Arra
     pool = pool_of(config, compute.precision)
 
     def reads(carry: None, taps: Taps, block: blocks.Blocks, beside: None) -> tuple[None, Array]:
-        sigma = ops.moments(taps.x, config.eps)[1][:, None, :, 0]
+        sigma = ops.mean_and_sigma(taps.x, config.eps)[1][:, None, :, 0]
         return carry, pool.pattern(taps.q, taps.k, None) / sigma
 
     x, _, _ = stream(_part(vision.blocks, slice(layer)), tokens_in(vision, images), config, compute)
     taps = run_block(_part(vision.blocks, layer), x, config, compute)
     later = _part(vision.blocks, slice(layer + 1, None))
     x, _, patterns = stream(later, taps.leaving, config, compute, reads)
-    sigma = ops.moments(pool.vector(x), config.eps)[1]
+    sigma = ops.mean_and_sigma(pool.vector(x), config.eps)[1]
     hidden = taps.hidden[..., neurons].astype(jnp.float32)
     moved = jnp.einsum("btn,lbht->bnlh", hidden, patterns, precision=compute.precision)
     return moved / sigma[:, :, None, None]

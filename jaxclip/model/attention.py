@@ -18,7 +18,7 @@ CAPABILITY = 8
 
 
 def applies(compute: Compute, head_dim: int) -> bool:
-    """Whether attention without a mask goes through the kernel; decided when a program is traced."""
+    """Decide whether attention without a mask goes through the kernel, when a program is traced."""
     return (
         compute.attention == "auto"
         and compute.dtype in ("bfloat16", "float16")
@@ -29,7 +29,7 @@ def applies(compute: Compute, head_dim: int) -> bool:
 
 
 def has_kernel() -> bool:
-    """Whether JAX's default device is a GPU that cuDNN's kernel runs on."""
+    """Tell whether JAX's default device is a GPU that cuDNN's kernel runs on."""
     device = jax.devices()[0]
     # Other makers' GPUs have no number there.
     generation = str(getattr(device, "compute_capability", "")).split(".")[0]
@@ -42,7 +42,7 @@ def attend(
     v: Float[Array, "batch head token head_dim"],
     plain: Callable[[Array, Array, Array], Array],
 ) -> Float[Array, "batch head query head_dim"]:
-    """`plain(q, k, v)`, by the kernel wherever the program is made for an NVIDIA GPU."""
+    """Compute `plain(q, k, v)`, by the kernel wherever the program is made for an NVIDIA GPU."""
 
     @jax.custom_jvp
     def kernel(q: Array, k: Array, v: Array) -> Array:
@@ -59,7 +59,7 @@ def mix(
     v: Float[Array, "batch head token head_dim"],
     implementation: Literal["cudnn", "xla"] = "cudnn",
 ) -> Float[Array, "batch head query head_dim"]:
-    """softmax(q kᵀ / sqrt(head_dim)) v, for every query; the pattern itself is never an array.
+    """Compute softmax(q kᵀ / sqrt(head_dim)) v for every query; the pattern itself is never an array.
 
     Args:
       q: queries.

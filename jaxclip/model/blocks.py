@@ -42,7 +42,7 @@ class Blocks(nnx.Module):
         self.ls_2 = params.get("ls_2")
 
     def output(self) -> tuple[Float[Array, "layer head head_dim width"], Float[Array, "layer width"]]:
-        """W_O and b_O of every layer in float32, LayerScale multiplied in: attention adds values @ W_O + b_O."""
+        """Return W_O and b_O of every layer in float32, LayerScale multiplied in: attention adds values @ W_O + b_O."""
         kernel, bias = self.attn_out.kernel[...].astype(jnp.float32), self.attn_out.bias[...].astype(jnp.float32)
         if self.ls_1 is None:
             return kernel, bias
@@ -51,14 +51,14 @@ class Blocks(nnx.Module):
 
 
 def cast(tree: Any, compute: Compute) -> Any:
-    """The same weights in the dtype they are multiplied in."""
+    """Cast weights to the dtype that they are multiplied in."""
     return jax.tree.map(lambda x: x.astype(compute.dtype), tree)
 
 
 def project_in(
     block: Blocks, x: Float[Array, "batch token width"], eps: float, compute: Compute
 ) -> tuple[Float[Array, "batch head token head_dim"], ...]:
-    """Queries, keys and values of one block; value biases included."""
+    """Compute queries, keys and values of one block; value biases included."""
     y = ops.layer_norm(x, block.ln_1.scale[...], block.ln_1.bias[...], eps).astype(compute.dtype)
     kernel, bias = cast((block.attn_in.kernel[...], block.attn_in.bias[...]), compute)
     # In the order of the product first, so that neither weights nor tokens are turned for it; then heads before tokens:
@@ -71,7 +71,7 @@ def project_in(
 def project_out(
     block: Blocks, heads: Float[Array, "batch head token head_dim"], compute: Compute
 ) -> Float[Array, "batch token width"]:
-    """What attention adds to the residual stream, from the mixed values of its heads."""
+    """Compute what attention adds to the residual stream, from the mixed values of its heads."""
     kernel, bias = cast((block.attn_out.kernel[...], block.attn_out.bias[...]), compute)
     return scale(jnp.einsum("bhtc,hcw->btw", heads, kernel, precision=compute.precision) + bias, block.ls_1)
 
@@ -79,7 +79,7 @@ def project_out(
 def mlp(
     block: Blocks, x: Float[Array, "batch token width"], activation: Activation, eps: float, compute: Compute
 ) -> tuple[Float[Array, "batch token neuron"], Float[Array, "batch token width"]]:
-    """The MLP's neurons after the activation, and what they add to the residual stream."""
+    """Compute the MLP's neurons after the activation, and what they add to the residual stream."""
     y = ops.layer_norm(x, block.ln_2.scale[...], block.ln_2.bias[...], eps).astype(compute.dtype)
     into, out = cast((block.mlp_in, block.mlp_out), compute)
     hidden = jnp.einsum("btw,wm->btm", y, into.kernel[...], precision=compute.precision) + into.bias[...]
@@ -99,7 +99,7 @@ def attend(
     mask: Bool[Array, "#batch #query token"] | None,
     compute: Compute,
 ) -> Float[Array, "batch head query head_dim"]:
-    """Values mixed by the pattern, for every query; the pattern itself need not become an array."""
+    """Mix values by the pattern, for every query; the pattern itself need not become an array."""
     if mask is None and attention.applies(compute, q.shape[-1]):
         return attention.attend(q, k, v, partial(mix, mask=None, compute=compute))
     return mix(q, k, v, mask, compute)
@@ -113,7 +113,7 @@ def mix(
     compute: Compute,
     nudge: Float[Array, "batch head query token"] | None = None,
 ) -> Float[Array, "batch head query head_dim"]:
-    """The same by the pattern as an array, to which a `nudge` is added after the softmax."""
+    """Mix values by the pattern as an array, to which a `nudge` is added after the softmax."""
     pattern = ops.pattern(q, k, mask, compute.precision)
     pattern = pattern if nudge is None else pattern + nudge
     return jnp.einsum("bhqt,bhtc->bhqc", pattern.astype(v.dtype), v, precision=compute.precision)

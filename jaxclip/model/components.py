@@ -35,7 +35,7 @@ class Components:
     @classmethod
     @on_own_terms
     def of(cls, contributions: Contributions) -> "Components":
-        """From a decomposition at detail "full" or "head"; only "full" knows the class token's part."""
+        """Take the terms of a decomposition at detail "full" or "head"; only "full" knows the class token's part."""
         heads = contributions.reduce("head").attn
         first = contributions.attn[..., CLASS_TOKEN, :].sum(-2) if contributions.detail == "full" else None
         return cls(contributions.init, heads, contributions.mlp, first, contributions.constant)
@@ -43,12 +43,12 @@ class Components:
     @classmethod
     @on_own_terms
     def of_state(cls, state: HeadState, matrices: Float[AnyArray, "layer head unit embed"]) -> "Components":
-        """From what a pass keeps of each image, and `head_matrices`."""
+        """Take the terms of what a pass keeps of each image, and `head_matrices`."""
         return replace(cls.of(state.contributions(matrices)), class_attn=state.class_attn)
 
     @on_own_terms
     def total(self) -> Float[Array, "*batch embed"]:
-        """The embedding, or what became of it by `project`."""
+        """Sum the terms: the embedding, or what became of it by `project`."""
         return (
             jnp.asarray(self.init)
             + jnp.asarray(self.heads).sum(-2).sum(-2)
@@ -58,7 +58,7 @@ class Components:
 
     @on_own_terms
     def mean(self, weights: Float[AnyArray, "batch"] | None = None) -> "Components":
-        """Over the batch: what mean-ablation puts in a term's place. An image of weight 0 is padding."""
+        """Average over the batch: what mean-ablation puts in a term's place. An image of weight 0 is padding."""
         shares = jnp.ones(len(self.init)) if weights is None else jnp.asarray(weights, jnp.float32)
         shares = shares / shares.sum()
 
@@ -70,7 +70,7 @@ class Components:
 
     @on_own_terms
     def project(self, directions: Float[AnyArray, "text embed"]) -> "Components":
-        """Every term's inner product with every direction."""
+        """Take every term's inner product with every direction."""
         return self._map(lambda x: jnp.einsum("...e,se->...s", x, directions, precision="highest"))
 
     def _map(self, function: Any) -> "Components":

@@ -57,12 +57,12 @@ class Contributions:
 
     @on_own_terms
     def total(self) -> Float[Array, "*batch embed"]:
-        """The embedding: every term summed."""
+        """Sum every term, to the embedding."""
         return self.init + self.attn_total() + self.mlp.sum(-2) + self.constant
 
     @on_own_terms
     def attn_total(self) -> Float[Array, "*batch embed"]:
-        """All attention layers, heads and tokens together."""
+        """Sum all attention layers, heads and tokens."""
         # Axis by axis, innermost first: one long float32 sum over 100,000 terms would lose a digit.
         total = self.attn
         for _ in AXES[self.detail]:
@@ -71,7 +71,7 @@ class Contributions:
 
     @on_own_terms
     def check(self, embedding: Float[AnyArray, "*batch embed"]) -> float:
-        """How exact the sum is: the largest error of `total()`, relative to its image's embedding's length.
+        """Measure how exact the sum is: the largest error of `total()`, relative to its image's embedding's length.
 
         About 1e-7 in float32, and in bfloat16 too: terms are summed in float32 whatever the towers calculate in.
         """
@@ -81,12 +81,12 @@ class Contributions:
 
     @on_own_terms
     def norm(self) -> Float[Array, "*batch"]:
-        """Euclidean norm of the embedding; of `total()`, so it needs the embed axis."""
+        """Return the Euclidean norm of the embedding; of `total()`, so it needs the embed axis."""
         return jnp.linalg.norm(self.total(), axis=-1)
 
     @on_own_terms
     def normalized(self) -> "Contributions":
-        """Every term divided by the embedding's norm, as in the paper's released code: `total()` has norm 1."""
+        """Divide every term by the embedding's norm, as in the paper's released code: `total()` has norm 1."""
         norm = self.norm()
 
         def divide(x: Float[Array, "*terms embed"]) -> Float[Array, "*terms embed"]:
@@ -96,7 +96,7 @@ class Contributions:
 
     @on_own_terms
     def reduce(self, detail: Detail) -> "Contributions":
-        """The same sum in less detail: "full" reduces to any other, "head" to "layer".
+        """Reduce to the same sum in less detail: "full" reduces to any other, "head" to "layer".
 
         Raises:
           ValueError: `detail` needs axes that were already summed.
@@ -115,7 +115,7 @@ class Contributions:
 
     @on_own_terms
     def project(self, directions: Float[AnyArray, "text embed"] | Float[AnyArray, "embed"] | Any) -> "Contributions":
-        """Direct effect of every term on every text: the last axis becomes text, and `total()` is embedding @ textsᵀ.
+        """Project every term on every text: the last axis becomes text, and `total()` is embedding @ textsᵀ.
 
         Args:
           directions: text embeddings or any directions in the joint space; their scale is kept. One alone counts as a
@@ -133,11 +133,11 @@ class Contributions:
 
     @on_own_terms
     def mean(self) -> "Contributions":
-        """Mean over the batch, which is the leading axis: what mean-ablation puts in a term's place."""
+        """Average over the batch, which is the leading axis: what mean-ablation puts in a term's place."""
         return self._map(lambda x: x.mean(0))
 
     def __repr__(self) -> str:
-        """Shapes, not numbers: the arrays are often large."""
+        """Show shapes, not numbers: the arrays are often large."""
         terms = ((name, getattr(self, name)) for name in ("init", "attn", "mlp", "constant"))
         shapes = ", ".join(f"{name} {list(x.shape) if hasattr(x, 'shape') else x}" for name, x in terms)
         axes = " ".join(("batch", *AXES[self.detail], "embed"))
@@ -168,24 +168,24 @@ class Readout:
     eps: float = field(metadata={"static": True})
 
     def embed(self, z: Float[Array, "batch width"]) -> Float[Array, "batch embed"]:
-        """LayerNorm(z) @ P."""
+        """Compute LayerNorm(z) @ P."""
         return self._dot(ops.layer_norm(z, self.scale, self.bias, self.eps), self.projection)
 
     def linear(self, constants: Constants) -> Float[Array, "width embed"]:
-        """G, the linear part; for "separate" its columns are centred, which centres whatever is multiplied with it."""
+        """Return G, the linear part; for "separate" its columns are centred, so it centres what it multiplies."""
         g = self.scale[:, None] * self.projection
         return g - g.mean(0) if constants == "separate" else g
 
     def constant(self, z: Float[Array, "batch width"], constants: Constants) -> Float[Array, "batch embed"]:
-        """What is left of the embedding besides z @ G / sigma."""
+        """Return what is left of the embedding besides z @ G / sigma."""
         beta = self._dot(self.bias, self.projection)
         if constants == "separate":
             return jnp.broadcast_to(beta, (len(z), len(beta)))
-        mean, sigma = ops.moments(z, self.eps)
+        mean, sigma = ops.mean_and_sigma(z, self.eps)
         return beta - mean / sigma * self._dot(self.scale, self.projection)
 
     def sigma(self, z: Float[Array, "batch width"]) -> Float[Array, "batch 1"]:
-        return ops.moments(z, self.eps)[1]
+        return ops.mean_and_sigma(z, self.eps)[1]
 
     def _dot(self, a: Array, b: Array) -> Array:
         return jnp.matmul(a, b, precision="highest")
@@ -216,7 +216,7 @@ def assemble(
     detail: Detail,
     constants: Constants,
 ) -> Contributions:
-    """Terms of z -> contributions to the embedding; the sum of what comes back is `readout.embed(terms.z)`.
+    """Turn terms of z into contributions to the embedding, whose sum is `readout.embed(terms.z)`.
 
     Args:
       terms: from a forward pass at the same `detail` and `constants`.

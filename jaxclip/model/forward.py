@@ -29,7 +29,7 @@ class Masks(NamedTuple):
 
 
 def tokens_in(vision: Any, images: AnyArray) -> Float[Array, "batch token width"]:
-    """The residual stream before the first block: class token and patches, placed, and normalised by ln_pre."""
+    """Compute the residual stream before the first block: class token and patches, placed, and normalised by ln_pre."""
     config, compute = vision.config, vision.compute
     patches = ops.patchify(jnp.asarray(images).astype(compute.dtype), config.patch_size)
     kernel = vision.patch_embedding[...].astype(compute.dtype)

@@ -29,7 +29,7 @@ N_CONSTANTS = 3
 
 
 def unit_size(head_dim: int) -> int:
-    """How many numbers hold what one head adds to one image's embedding."""
+    """Count the numbers that hold what one head adds to one image's embedding."""
     return head_dim + N_CONSTANTS
 
 
@@ -53,20 +53,20 @@ class HeadState:
 
     @on_own_terms
     def normalized(self) -> "HeadState":
-        """Everything divided by the embedding's norm, as in the paper's released code."""
+        """Divide everything by the embedding's norm, as in the paper's released code."""
         inverse = 1 / jnp.linalg.norm(self.embedding, axis=-1)
         return jax.tree.map(lambda x: x * inverse.reshape(inverse.shape + (1,) * (x.ndim - inverse.ndim)), self)
 
     @on_own_terms
     def contributions(self, matrices: Float[AnyArray, "layer head unit embed"]) -> Contributions:
-        """The decomposition at detail "head", equal to the vision tower's own."""
+        """Expand to the decomposition at detail "head", equal to the vision tower's own."""
         attn = jnp.einsum("...lhu,lhue->...lhe", self.heads, matrices, precision="highest")
         return Contributions(self.init, attn, self.mlp, jnp.zeros_like(self.init), "head", "spread")
 
 
 @on_own_terms
 def head_matrices(vision: Any, constants: Constants = "spread") -> Float[Array, "layer head unit embed"]:
-    """M of every head: head_coordinates @ M is the head's contribution to the embedding.
+    """Compute M of every head: head_coordinates @ M is the head's contribution to the embedding.
 
     Args:
       vision: the image tower.
@@ -88,14 +88,14 @@ def head_matrices(vision: Any, constants: Constants = "spread") -> Float[Array, 
 
 @on_own_terms
 def head_coordinates(terms: Terms, readout: Readout) -> Float[Array, "batch layer head unit"]:
-    """u of every head, from a forward pass at detail "head"."""
-    mean, sigma = ops.moments(terms.z, readout.eps)
+    """Compute u of every head from a forward pass at detail "head"."""
+    mean, sigma = ops.mean_and_sigma(terms.z, readout.eps)
     return _coordinates(jnp.asarray(terms.attn), mean, sigma)
 
 
 @on_own_terms
 def head_state(vision: VisionTransformer, images: Float[AnyArray, "batch height width channel"]) -> HeadState:
-    """One forward pass, and what of it is worth keeping; no contribution of a token is ever built.
+    """Run one forward pass and keep what its decomposition needs; no contribution of a token is ever built.
 
     Args:
       images: as `clip.preprocess` makes them.
@@ -109,7 +109,7 @@ def _head_state(vision: Any, images: Array) -> HeadState:
     terms = forward(vision, images, detail="head")
     others = assemble(terms, readout, output, "layer", "spread")
     heads, matrices = head_coordinates(terms, readout), head_matrices(vision)
-    mean, sigma = ops.moments(terms.z, readout.eps)
+    mean, sigma = ops.mean_and_sigma(terms.z, readout.eps)
     # The class token is one of n_tokens, and biases and constants are split evenly over tokens.
     first = _coordinates(jnp.asarray(terms.first), mean, sigma, 1 / vision.config.n_tokens)
     class_attn = jnp.einsum("blhu,lhue->ble", first, matrices, precision="highest")

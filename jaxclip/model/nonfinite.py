@@ -25,8 +25,8 @@ from jaxclip.numerics.precision import finite
 def first_nonfinite(
     vision: VisionTransformer, images: Float[AnyArray, "batch height width channel"]
 ) -> list[str | None]:
-    """For every image the first place, in the order of the forward pass, whose part of the pooled residual stream is
-    NaN or infinite; None where all is finite.
+    """Find for every image the first place, in the order of the forward pass, whose part of the pooled residual stream
+    is NaN or infinite; None where all is finite.
 
     What a patch alone holds shows at the first attention that reads it.
 
@@ -41,7 +41,7 @@ def first_nonfinite(
 
 
 def nonfinite_weights(module: nnx.Module) -> list[str]:
-    """Dotted paths of the parameters that hold NaN or infinity."""
+    """List the dotted paths of the parameters that hold NaN or infinity."""
     leaves = flatten(nnx.to_pure_dict(nnx.state(module)))
     return [path for path, leaf in leaves if not bool(jnp.isfinite(leaf).all())]
 
@@ -52,7 +52,7 @@ def check_images(
     images: Float[AnyArray, "batch height width channel"],
     names: Sequence[str] = (),
 ) -> None:
-    """What a tower found of images has to be finite, for NaN would pass through most analyses as a number like others.
+    """Check that what a tower found of images is finite: NaN passes through most analyses like any other number.
 
     Args:
       found: any arrays.
@@ -68,7 +68,7 @@ def check_images(
 def check_texts(
     found: Any, tower: TextTransformer | None, tokens: Int[AnyArray, "batch position"], texts: Sequence[str]
 ) -> None:
-    """The same of texts, named by themselves."""
+    """Check the same of texts, named by themselves."""
     if tower is not None and not finite(found):
         raise ValueError(_explained(tower, first_nonfinite_text(tower, tokens), [repr(one) for one in texts]))
 
@@ -76,12 +76,12 @@ def check_texts(
 def explain_nonfinite(
     vision: VisionTransformer, images: Float[AnyArray, "batch height width channel"], names: Sequence[str]
 ) -> str:
-    """One sentence for the first image that is not finite: which, where, and what to do."""
+    """Write one sentence for the first image that is not finite: which, where, and what to do."""
     return _explained(vision, first_nonfinite(vision, images), names)
 
 
 def first_nonfinite_text(text: TextTransformer, tokens: Int[AnyArray, "batch position"]) -> list[str | None]:
-    """As `first_nonfinite`, for texts and the residual stream of all their positions."""
+    """Find the same as `first_nonfinite`, for texts and the residual stream of all their positions."""
     start, attn, mlp, after = (np.asarray(x) for x in _text_places(text, jnp.asarray(tokens)))
     each = zip(start.tolist(), attn.T[..., None], mlp.T, after.tolist(), strict=True)
     return [_place(False, *parts, inputs="tokens") for parts in each]
@@ -104,7 +104,7 @@ def _explained(tower: VisionTransformer | TextTransformer, places: Sequence[str 
 
 @jax.jit
 def _text_places(tower: TextTransformer, tokens: Array) -> tuple[Bool[Array, "..."], ...]:
-    """Whether tokens, each layer's attention and MLP, and the embedding hold any number that is not finite."""
+    """Find whether tokens, each layer's attention and MLP, and the embedding hold any number that is not finite."""
     config, compute = tower.config, tower.compute
 
     def bad(x: Array) -> Array:

@@ -31,7 +31,7 @@ class Pool:
     precision: str
 
     def vector(self, x: Float[Array, "batch token *rest"]) -> Float[Array, "batch *rest"]:
-        """The pooled tokens, in float32."""
+        """Pool the tokens, in float32."""
         if self.weights is None:
             return x[:, CLASS_TOKEN].astype(jnp.float32)
         return (x.astype(jnp.float32) * self.weights.reshape(*self.weights.shape, *(1,) * (x.ndim - 2))).sum(1)
@@ -42,7 +42,7 @@ class Pool:
         k: Float[Array, "batch head token head_dim"],
         visible: Bool[Array, "#batch #query token"] | None,
     ) -> Float[Array, "batch head token"]:
-        """How much of each token's value reaches the pooled vector, head by head."""
+        """Compute how much of each token's value reaches the pooled vector, head by head."""
         if self.weights is None:
             own = q[:, :, CLASS_TOKEN : CLASS_TOKEN + 1]
             return ops.pattern(own, k, visible, self.precision)[:, :, 0]
@@ -52,7 +52,7 @@ class Pool:
 def pool_of(
     config: VisionConfig, precision: str = "highest", visible: Bool[AnyArray, "#batch token"] | None = None
 ) -> Pool:
-    """What a tower reads: its class token, or the mean over the patches.
+    """Make the pool of a tower: its class token, or the mean over the patches.
 
     Args:
       config: of the tower.

@@ -33,7 +33,7 @@ class TextTransformer(nnx.Module):
 
     @on_own_terms
     def __call__(self, tokens: Int[AnyArray, "batch position"] | Any) -> Float[Array, "batch embed"]:
-        """Text embeddings in the joint space, un-normalised.
+        """Embed texts in the joint space, un-normalised.
 
         Args:
           tokens: ids from the checkpoint's own tokenizer, at most `config.context` of them a text, padded with
@@ -65,13 +65,13 @@ def _embed(text: TextTransformer, tokens: Array) -> Array:
 
 
 def tokens_in(text: TextTransformer, tokens: Int[Array, "batch position"]) -> Float[Array, "batch position width"]:
-    """What enters layer 0."""
+    """Compute the residual stream that enters layer 0."""
     x = text.token_embedding[...].astype(text.compute.dtype)[tokens]
     return x + text.positional_embedding[: tokens.shape[1]].astype(text.compute.dtype)
 
 
 def visible(config: TextConfig, tokens: Int[Array, "batch position"]) -> Bool[Array, "#batch #query position"] | None:
-    """Where a position may look: back only if causal, never at padding if that is hidden."""
+    """Mark where a position may look: back only if causal, never at padding if that is hidden."""
     causal = jnp.tril(jnp.ones((tokens.shape[1],) * 2, bool))[None] if config.causal else None
     if not config.pad_mask:
         return causal
@@ -80,7 +80,7 @@ def visible(config: TextConfig, tokens: Int[Array, "batch position"]) -> Bool[Ar
 
 
 def _position(config: TextConfig, tokens: Int[Array, "batch position"]) -> Int[Array, "batch"]:
-    """The position that stands for the whole text."""
+    """Find the position that stands for the whole text."""
     match config.pool:
         case "argmax":
             return tokens.argmax(-1)

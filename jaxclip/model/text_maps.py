@@ -39,7 +39,7 @@ def text_maps(
     Float[Array, "batch text"],
     Float[Array, "batch token text"] | Float[Array, "batch layer head token text"],
 ]:
-    """Scores of texts, and the part of them that attention brings, by place.
+    """Compute scores of texts, and the part of them that attention brings, by place.
 
     Summed over its tokens (and layers and heads) the map of all heads, plus what init, MLPs and `constant` say about
     the texts, equals embedding @ textsᵀ.
@@ -103,7 +103,7 @@ def _text_maps(
 
 
 def summed_first(n_tokens: int, width: int, n_texts: int) -> bool:
-    """Whether a layer costs fewer products in the residual stream, tokens @ W_O, than with texts, tokens @ (W_O @ G).
+    """Tell whether a layer costs fewer products in the residual stream, tokens @ W_O, than as tokens @ (W_O @ G).
 
     Args:
       n_tokens: of all images together.
@@ -114,7 +114,7 @@ def summed_first(n_tokens: int, width: int, n_texts: int) -> bool:
 
 
 def _share(readout: Readout, z: Array, bias: Array, n_terms: int) -> Float[Array, "batch layer text"]:
-    """The part of the constants that falls to one token of one head of each layer."""
+    """Compute the part of the constants that falls to one token of one head of each layer."""
     inverse = 1 / readout.sigma(z)
     rest = readout.constant(z, "spread") / (2 * len(bias) + 1)
     biases = jnp.einsum("bi,lw,ws->bls", inverse, bias, readout.linear("spread"), precision="highest")

@@ -49,7 +49,7 @@ class VisionTransformer(nnx.Module):
         mlps: Float[AnyArray, "layer"] | Bool[AnyArray, "layer"] | None = None,
         tokens: Bool[AnyArray, "batch token"] | Bool[AnyArray, "token"] | None = None,
     ) -> tuple[Float[Array, "batch embed"], Contributions]:
-        """The embedding and its decomposition: `contributions.total()` equals the embedding.
+        """Compute the embedding and its decomposition: `contributions.total()` equals the embedding.
 
         Args:
           images: normalised with the checkpoint's own mean and standard deviation, red first (`clip.preprocess`).
@@ -81,7 +81,7 @@ class VisionTransformer(nnx.Module):
         mlps: Float[AnyArray, "layer"] | Bool[AnyArray, "layer"] | None = None,
         tokens: Bool[AnyArray, "batch token"] | Bool[AnyArray, "token"] | None = None,
     ) -> Float[Array, "batch embed"]:
-        """The un-normalised embedding alone: the same forward pass, nothing collected. Arguments as for the call."""
+        """Compute the un-normalised embedding alone: the same pass, nothing collected. Arguments as for the call."""
         images = as_array(images, "images", IMAGES)
         return _embed(self, images, self._check(images, Masks(heads, mlps, tokens)))
 
@@ -95,12 +95,12 @@ class VisionTransformer(nnx.Module):
         each: bool = False,
         constants: Constants = "spread",
     ) -> Float[Array, "batch token text"] | Float[Array, "batch layer head token text"]:
-        """What attention at each token adds to each text's score; see `jaxclip.model.text_maps.text_maps`."""
+        """Map what attention at each token adds to each text's score; see `jaxclip.model.text_maps.text_maps`."""
         return text_maps(self, images, texts, heads=heads, each=each, constants=constants)[1]
 
     @on_own_terms
     def readout(self) -> Readout:
-        """The final LayerNorm and the projection, in float32."""
+        """Return the final LayerNorm and the projection, in float32."""
         scale, bias, projection = (
             x[...].astype(jnp.float32) for x in (self.ln_post.scale, self.ln_post.bias, self.projection)
         )

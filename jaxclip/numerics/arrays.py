@@ -7,18 +7,18 @@ import numpy as np
 
 
 def by_shapes(self: Any) -> str:
-    """A `__repr__` for dataclasses of arrays: each array as its shape, what is None left out."""
+    """Show a dataclass of arrays, as its `__repr__`: each array as its shape, what is None left out."""
     parts = (f"{part.name} {shown(getattr(self, part.name))}" for part in fields(self))
     return f"{type(self).__name__}({', '.join(part for part in parts if not part.endswith(' None'))})"
 
 
 def shown(value: Any) -> str:
-    """An array as its shape, everything else as it is."""
+    """Show an array as its shape, everything else as it is."""
     return str(list(value.shape)) if hasattr(value, "shape") else repr(value)
 
 
 def counted(n: int, noun: str, plural: str | None = None) -> str:
-    """A number with its noun in words: "1 image", "1,204 images".
+    """Write a number with its noun in words: "1 image", "1,204 images".
 
     Args:
       n: how many.
@@ -29,7 +29,7 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
 
 
 def numbers(value: Any) -> np.ndarray | None:
-    """What an array holds; None where that is not known, as inside `jax.jit`."""
+    """Return what an array holds; None where that is not known, as inside `jax.jit`."""
     try:
         return np.asarray(value, np.float64)
     except (TypeError, ValueError):  # tracers, shapes without values, and what stands in for leaves
@@ -37,6 +37,6 @@ def numbers(value: Any) -> np.ndarray | None:
 
 
 def percents(values: Any, most: int = 5) -> str:
-    """The first few shares of a row."""
+    """Write the first few shares of a row."""
     some = ", ".join(f"{value:.0%}" for value in values[:most])
     return some + (", .." if len(values) > most else "")

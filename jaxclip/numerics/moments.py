@@ -32,7 +32,7 @@ class Pair(NamedTuple):
     rest: Float[Array, "..."]
 
     def __add__(self, other: "Pair") -> "Pair":  # pyright: ignore[reportIncompatibleMethodOverride]
-        """Knuth's two-sum: the sum of the values is exact, remainders are carried along."""
+        """Add by Knuth's two-sum: the sum of the values is exact, remainders are carried along."""
         a, b = _rounded(self.value), _rounded(other.value)
         total = a + b
         back = total - a
@@ -42,7 +42,7 @@ class Pair(NamedTuple):
         return Pair(value, rest - (value - total))
 
     def wide(self, dtype: jnp.dtype) -> Float[Array, "..."]:
-        """value + rest in one array; float64 keeps all of it."""
+        """Return value + rest in one array; float64 keeps all of it."""
         return self.value.astype(dtype) + self.rest.astype(dtype)
 
 
@@ -61,7 +61,7 @@ class Moments:
     basis: Float[Array, "*stack unit embed"] | None = None
 
     def __repr__(self) -> str:
-        """How many samples, of how many numbers each, in stacks of which shape."""
+        """Say how many samples, of how many numbers each, in stacks of which shape."""
         *stack, size = getattr(self.centre.value, "shape", ("?",))
         counts = numbers(self.count)
         some = "" if counts is None or not counts.size else f"{counts.min():g} to {counts.max():g} "
@@ -78,7 +78,7 @@ class Moments:
         weights: Float[AnyArray, "n"] | None = None,
         basis: Float[AnyArray, "unit embed"] | None = None,
     ) -> "Moments":
-        """Moments of samples; the mean is their mean and the covariance divides by their number.
+        """Take the moments of samples; the mean is their mean and the covariance divides by their number.
 
         Args:
           samples: one a row, in the joint space or, with `basis`, in coordinates.
@@ -106,7 +106,7 @@ class Moments:
     @classmethod
     @on_own_terms
     def zero(cls, size: int, basis: Float[AnyArray, "unit embed"] | None = None) -> "Moments":
-        """Moments of no samples, of `size` coordinates: where a pass begins."""
+        """Make moments of no samples, of `size` coordinates: where a pass begins."""
         centre, spread = jnp.zeros(size), jnp.zeros((size, size))
         own = None if basis is None else jnp.asarray(basis)
         return cls(jnp.zeros(()), Pair(centre, centre), Pair(spread, spread), own)
@@ -142,12 +142,12 @@ class Moments:
 
     @on_own_terms
     def update(self, samples: Float[AnyArray, "n unit"], weights: Float[AnyArray, "n"] | None = None) -> "Moments":
-        """With these samples added; arguments as in `of`."""
+        """Add these samples; arguments as in `of`."""
         return self.merge(Moments.of(samples, weights))
 
     @on_own_terms
     def merge(self, other: "Moments") -> "Moments":
-        """Moments of both sets of samples; associative, and `zero` changes nothing. The basis must be the same.
+        """Merge two sets of samples' moments; associative, and `zero` changes nothing. The basis must be the same.
 
         Raises:
           ValueError: the two have different coordinates.
@@ -168,14 +168,14 @@ class Moments:
 
 @on_own_terms
 def combined(stack: Moments) -> Moments:
-    """A stack of moments merged along its leading axis: what devices or hosts each hold becomes what all saw."""
+    """Merge a stack of moments along its leading axis: what devices or hosts each hold becomes what all saw."""
     first, rest = jax.tree.map(lambda x: x[0], stack), jax.tree.map(lambda x: x[1:], stack)
     return jax.lax.scan(lambda one, other: (one.merge(other), None), first, rest)[0]
 
 
 @on_own_terms
 def by_label(samples: Float[AnyArray, "n unit"], labels: AnyArray, n_labels: int) -> Moments:
-    """One set of moments a label, stacked; samples whose label lies outside of 0 .. n_labels - 1 are in none."""
+    """Take moments for each label, stacked; samples whose label lies outside of 0 .. n_labels - 1 are in none."""
     chosen = jnp.asarray(labels)[None] == jnp.arange(n_labels)[:, None]
     return jax.vmap(Moments.of, (None, 0))(jnp.asarray(samples), chosen.astype(jnp.float32))
 

@@ -12,13 +12,15 @@ from jaxclip.config import Activation, Library
 def layer_norm(
     x: Float[Array, "*batch width"], scale: Float[Array, "width"], bias: Float[Array, "width"], eps: float
 ) -> Float[Array, "*batch width"]:
-    """(x - mean) / sqrt(variance + eps) * scale + bias, in float32 whatever comes in."""
-    mean, sigma = moments(x, eps)
+    """Compute (x - mean) / sqrt(variance + eps) * scale + bias, in float32 whatever comes in."""
+    mean, sigma = mean_and_sigma(x, eps)
     return (x.astype(jnp.float32) - mean) / sigma * scale.astype(jnp.float32) + bias.astype(jnp.float32)
 
 
-def moments(x: Float[Array, "*batch width"], eps: float) -> tuple[Float[Array, "*batch 1"], Float[Array, "*batch 1"]]:
-    """LayerNorm's mu and sigma of each vector; sigma has eps inside the root."""
+def mean_and_sigma(
+    x: Float[Array, "*batch width"], eps: float
+) -> tuple[Float[Array, "*batch 1"], Float[Array, "*batch 1"]]:
+    """Compute LayerNorm's mu and sigma of each vector; sigma has eps inside the root."""
     x = x.astype(jnp.float32)
     mean = x.mean(-1, keepdims=True)
     # Two-pass variance: E[x^2] - E[x]^2 loses two digits in float32.
@@ -27,7 +29,7 @@ def moments(x: Float[Array, "*batch width"], eps: float) -> tuple[Float[Array, "
 
 
 def activate(x: Float[Array, "*batch neuron"], kind: Activation) -> Float[Array, "*batch neuron"]:
-    """The MLP's nonlinearity; the three kinds differ by up to 0.02, enough to spoil published numbers."""
+    """Apply the MLP's nonlinearity; the three kinds differ by up to 0.02, enough to spoil published numbers."""
     match kind:
         case "gelu":
             # As PyTorch writes it. jax.nn.gelu goes by erfc, exact for far negative x but twice as long on CPU.
@@ -44,7 +46,7 @@ def pattern(
     mask: Bool[Array, "#batch #query token"] | None,
     precision: str,
 ) -> Float[Array, "batch head query token"]:
-    """Softmaxed attention, in float32; rows sum to one. `mask` is True where a query may look."""
+    """Compute softmaxed attention in float32; rows sum to one. `mask` is True where a query may look."""
     logits = jnp.einsum("bhqc,bhtc->bhqt", q, k, precision=precision, preferred_element_type=jnp.float32)
     logits = logits * q.shape[-1] ** -0.5
     if mask is not None:
@@ -97,7 +99,7 @@ def resize_positions(
 
 
 def cubic_weights(size: int, new_size: int) -> Float[np.ndarray, "new old"]:
-    """How much of each value along a line goes into each of another number of values, as PyTorch interpolates.
+    """Compute how much of each value along a line goes into each of another number of them, as PyTorch does.
 
     Cubic convolution with a = -0.75 between the centres of cells, edges repeated, no antialiasing
     (`interpolate(mode="bicubic", align_corners=False)`).

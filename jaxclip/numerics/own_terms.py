@@ -15,7 +15,7 @@ OF_JIT = ("lower", "trace", "eval_shape", "clear_cache")
 
 
 def on_own_terms(function: Function) -> Function:
-    """The same function, which promotes ranks and moves arrays to devices whatever its caller allows elsewhere.
+    """Let a function promote ranks and move arrays to devices, whatever its caller allows elsewhere.
 
     Biases are added to batches, and pictures and texts come from the host: neither is a slip here. Where nothing is
     forbidden nothing is changed, so that programs are compiled once. It stands above `jax.jit`, for what a jitted
@@ -60,7 +60,7 @@ def _each_step(steps: Iterator[Any]) -> Iterator[Any]:
 
 
 def nan_is_a_value(function: Function) -> Function:
-    """The same function, for which NaN is an image that could not be read and -infinity what comes last.
+    """Let a function use NaN as a value: it is an image that could not be read and -infinity what comes last.
 
     `jax_debug_nans` and `jax_debug_infs` look for slips, and these are none.
     """

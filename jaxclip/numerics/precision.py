@@ -15,7 +15,7 @@ _enable_x64 = jax.enable_x64 if hasattr(jax, "enable_x64") else jax.experimental
 
 
 def in_double(function: partial, *arguments: Any) -> Any:
-    """function(*arguments) computed in float64; what comes back is float32. It works under `jax.jit` and `jax.vmap`.
+    """Compute function(*arguments) in float64 and return float32. It works under `jax.jit` and `jax.vmap`.
 
     A trace that began in 32 bits is lowered in 32 bits, whatever is asked for on the way. So the function is lowered by
     itself, in 64 bits, and called as a finished program; under vmap it is called once for every element, in turn.
@@ -52,7 +52,7 @@ def _program(function: Callable, keywords: tuple, tree: Any, kinds: tuple, platf
 
 
 def one_after_another(function: Callable, *stacks: Any) -> Any:
-    """function of every element of stacks, in turn: what `jax.vmap` gives, one matrix decomposition at a time.
+    """Apply a function to every element of stacks, in turn: what `jax.vmap` gives, one matrix decomposition at a time.
 
     On a CPU a decomposition of a stack is shared out among XLA's threads and holds one of them until all parts are
     done, so several at once can leave none to work. A single matrix is decomposed where it is.
@@ -65,13 +65,13 @@ def one_after_another(function: Callable, *stacks: Any) -> Any:
 
 
 def finite(tree: Any) -> bool:
-    """Whether no leaf holds NaN or infinity; what is traced counts as finite, for nobody can tell."""
+    """Tell whether no leaf holds NaN or infinity; traced leaves count as finite, for their values are unknown."""
     values = [known(leaf) for leaf in jax.tree.leaves(tree)]
     return all(value is None or bool(np.isfinite(value).all()) for value in values)
 
 
 def known(leaf: Any) -> np.ndarray | None:
-    """An array's values, of the whole stack under an eager `jax.vmap`; None inside a `jax.jit`."""
+    """Return an array's values, of the whole stack under an eager `jax.vmap`; None inside a `jax.jit`."""
     # A vmapped array holds the stack in `val`; were that ever renamed, it would only count as traced.
     while isinstance(leaf, jax.core.Tracer) and isinstance(getattr(leaf, "val", None), (jax.Array, np.ndarray)):
         leaf = leaf.val
