@@ -130,7 +130,7 @@ def load(
     offline: bool = False,
     **options: Any,
 ) -> Clip:
-    """A ready CLIP from a folder `jaxclip convert` wrote or from any source it takes.
+    """Load a ready CLIP from a folder `jaxclip convert` wrote or from any source it takes.
 
     >>> jaxclip.load("scenes")
     Clip('scenes': image 96 x 96, 6 layers of 4 heads; text of 32 tokens, 2 layers; embed 128)
@@ -156,7 +156,7 @@ def load(
 
 
 def _placed(source: str | Path) -> str:
-    """What finds the model again from another folder: a place as a whole path, a name as it is."""
+    """Return what finds the model again from another folder: a place as a whole path, a name as it is."""
     from jaxclip.data.scenes import CHECKPOINT
 
     path = expanded(source)
@@ -167,7 +167,7 @@ def _placed(source: str | Path) -> str:
 
 @on_own_terms
 def build(config: ClipConfig, params: dict[str, Any], compute: Compute, words: Tokenizer) -> Clip:
-    """The towers filled with a parameter tree (names as in `jaxclip.model.vision` and `jaxclip.model.text`)."""
+    """Build the towers, filled with a parameter tree (names as in `jaxclip.model.vision` and `jaxclip.model.text`)."""
     bias = params.get("logit_bias")
     return Clip(
         vision=fill(VisionTransformer, config.vision, params["vision"], compute),
@@ -181,7 +181,7 @@ def build(config: ClipConfig, params: dict[str, Any], compute: Compute, words: T
 
 @on_own_terms
 def fill(tower: type, config: Any, params: dict[str, Any], compute: Compute) -> Any:
-    """A tower with the given parameters, cast to the dtype they are multiplied in; nothing is initialised first.
+    """Fill a tower with the given parameters, cast to the dtype they are multiplied in; nothing is initialised first.
 
     Raises:
       ValueError: parameters missing, unexpected or of another shape, all named.

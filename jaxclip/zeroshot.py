@@ -17,7 +17,7 @@ from jaxclip.numerics.own_terms import on_own_terms
 def text_embeddings(
     clip: Clip, texts: Sequence[str], batch: int = 256, progress: Callable[[int, int], None] = lambda done, total: None
 ) -> Float[Array, "text embed"]:
-    """Unit embeddings of any number of texts.
+    """Encode any number of texts as unit embeddings.
 
     >>> clip = jaxclip.load("scenes")
     >>> jaxclip.text_embeddings(clip, ["a star", "grass"]).shape
@@ -44,7 +44,7 @@ def text_embeddings(
 
 @on_own_terms
 def class_embeddings(clip: Clip, prompts: Sequence[Sequence[str]], batch: int = 256) -> Float[Array, "text embed"]:
-    """One direction of unit norm a class: the mean of its prompts' unit embeddings.
+    """Return one direction of unit norm a class: the mean of its prompts' unit embeddings.
 
     Args:
       prompts: for every class, its prompts.
@@ -64,7 +64,7 @@ def class_embeddings(clip: Clip, prompts: Sequence[Sequence[str]], batch: int = 
 
 
 def fill_templates(classes: Sequence[str], templates: Sequence[str]) -> list[list[str]]:
-    """For every class, its prompts: each template with the class in place of {}, or with its article in place of {a}.
+    """Write every class's prompts: each template with the class in place of {}, or with its article in place of {a}.
 
     >>> jaxclip.fill_templates(["owl", "cat"], ["a photo of {a}.", "one {}"])
     [['a photo of an owl.', 'one owl'], ['a photo of a cat.', 'one cat']]
@@ -81,14 +81,14 @@ def accuracy(
     classes: Float[AnyArray, "text embed"],
     labels: Int[AnyArray, "batch"],
 ) -> float:
-    """Share of images whose nearest class, by inner product, is their label."""
+    """Return the share of images whose nearest class, by inner product, is their label."""
     predicted = jnp.einsum("be,se->bs", embeddings, classes, precision="highest").argmax(-1)
     return float((predicted == labels).mean())
 
 
 @on_own_terms
 def contrast(classes: Float[AnyArray, "text embed"]) -> Float[Array, "text embed"]:
-    """Each class minus the mean over classes: what only this class gets. Adding one number to all classes' scores
+    """Take the mean over classes from each class: what only this class gets. Adding one number to all classes' scores
     changes no prediction, and here it changes nothing at all.
 
     >>> import numpy as np

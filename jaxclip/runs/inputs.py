@@ -18,7 +18,7 @@ from jaxclip.zeroshot import text_embeddings
 
 
 def check_model(run: Run, source: str | None = None, *, texts: bool = True) -> None:
-    """What can be known of a run's model before its weights are read.
+    """Check what can be known of a run's model before its weights are read.
 
     Args:
       run: of which run.json is enough.
@@ -33,7 +33,7 @@ def check_model(run: Run, source: str | None = None, *, texts: bool = True) -> N
 
 
 def run_model(run: Run, source: str | None = None) -> Clip:
-    """The model a run was made with, at the run's dtype and image size.
+    """Load the model a run was made with, at the run's dtype and image size.
 
     Args:
       source: where it is, as the user says; by default where the run found it, if that is on disk or in the hub's
@@ -54,7 +54,7 @@ def run_model(run: Run, source: str | None = None) -> Clip:
 
 
 def _known(run: Run, source: str | None, *, texts: bool) -> tuple[int, int] | None:
-    """The image size to load a run's model at, if not its own."""
+    """Find the image size to load a run's model at, if not its own."""
     wanted, (where, asked) = run.config, _place(run, source)
     found, size = describe(where, offline=not asked), None
     if found.config.vision.image_size != wanted.vision.image_size:
@@ -69,7 +69,7 @@ def _known(run: Run, source: str | None, *, texts: bool) -> tuple[int, int] | No
 
 
 def _place(run: Run, source: str | None) -> tuple[str, bool]:
-    """Where a run's model is, and whether anybody typed that: what run.json says may be somebody else's words, which
+    """Find where a run's model is, and whether anybody typed that: run.json's words may be somebody else's, which
     the network is never asked about."""
     if where := source or run.info["model"]["source"]:
         return where, source is not None
@@ -93,7 +93,7 @@ def _other(run: Run, source: str | None) -> _OtherError:
 
 @contextmanager
 def _found(source: str | None) -> Iterator[None]:
-    """Where nobody named the model, an error says how to."""
+    """Say in an error how to name the model, where nobody named one."""
     try:
         yield
     except _OtherError:
@@ -105,7 +105,7 @@ def _found(source: str | None) -> Iterator[None]:
 
 
 def open_pool(name: str | None, run: Run) -> Pool:
-    """A pool of texts.
+    """Open a pool of texts.
 
     Args:
       name: "descriptions" is the shipped pool, "scenes" the scenes' own words, anything else a file. None is what
@@ -131,7 +131,7 @@ def pool_embeddings(
     clip: Clip | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Float[Array, "text embed"]:
-    """Unit embeddings of a pool's texts: its own, or those of the run's text encoder.
+    """Return unit embeddings of a pool's texts: its own, or those of the run's text encoder.
 
     Args:
       source: of the run's model, as `run_model` takes it; nothing is loaded where the pool has embeddings.
