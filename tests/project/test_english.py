@@ -8,12 +8,13 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = frozenset(
     """
-    add answer ask average begin build carry change check choose clip collect colour compare compute convert count
-    create cut decide decode delete describe divide drop draw encode end enlarge enter explain export fill find fit
-    follow gather give go hash have hold join keep label let list load look lower make map mark match measure merge move
-    name nest normalise offer open order pack parse place predict prepare print put raise rank read refuse remove render
-    repair replace report resize return run sample save say score search segment send show skip sort split start stop
-    store sum swap take tell train translate try turn update wait warn watch write yield
+    add answer apply arrange ask average begin build carry cast change check choose clip collect colour compare
+    compute convert count create cut decide decode delete describe divide draw drop embed encode end enlarge enter
+    expand explain export fill find fit follow gather give go hash have hold join keep label lay let list load look
+    lower make map mark match measure merge mix move name nest normalise offer open order pack parse place pool
+    predict prepare print project put raise rank read reduce refuse remove render repair replace report resize
+    return run sample save say score search segment send show skip sort split start stop store sum swap take tell
+    train translate try turn update wait warn watch write yield
     """.split()  # noqa: SIM905
 )
 """First words of functions' docstrings, in the imperative. A verb that is missing may be added; a noun may not."""
