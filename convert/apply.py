@@ -86,10 +86,10 @@ def _check(
     form: Format,
     source_grid: tuple[int, int] | None,
 ) -> None:
-    used = {move.source for move in plan}
+    needed = {move.source for move in plan}
     skipped = re.compile("|".join(ignored(config, form)))
-    extra = sorted(name for name in set(tensors) - used if not skipped.fullmatch(name))
-    gaps = [f"missing: {name}" for name in sorted(used - set(tensors))]
+    extra = sorted(name for name in set(tensors) - needed if not skipped.fullmatch(name))
+    gaps = [f"missing: {name}" for name in sorted(needed - set(tensors))]
     gaps += [f"left over: {name} {list(tensors[name].shape)}" for name in extra]
     gaps += _uncovered(plan, tensors, config)
     for move in plan:
@@ -104,10 +104,10 @@ def _check(
             + "\n  ".join(listed)
         )
     stored = sum(path.stat().st_size for path in {tensor.path for tensor in tensors.values()})
-    taken = sum(prod(tensors[move.source].shape) * as_dtype(tensors[move.source].dtype).itemsize for move in plan)
-    if taken > stored:  # a pickle can name the same bytes any number of times
+    used = sum(prod(tensors[move.source].shape) * as_dtype(tensors[move.source].dtype).itemsize for move in plan)
+    if used > stored:  # a pickle can name the same bytes any number of times
         raise CheckpointError(
-            f"the tensors of {config.name} take {taken:,} bytes and its files have {stored:,}: tensors share their "
+            f"the tensors of {config.name} take {used:,} bytes and its files have {stored:,}: tensors share their "
             f"numbers, which no CLIP's do; save copies of them."
         )
 

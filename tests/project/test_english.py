@@ -8,19 +8,20 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 VERBS = frozenset(
     """
-    add answer apply arrange ask average begin build carry cast change check choose clip collect colour compare
-    compute convert count create cut decide decode delete describe divide draw drop embed encode end enlarge enter
-    expand explain export fill find fit follow gather give go hash have hold join keep label lay let list load look
-    lower make map mark match measure merge mix move name nest normalise offer open order pack parse place pool
-    predict prepare print project put raise rank read reduce refuse remove render repair replace report resize
-    return run sample save say score search segment send show skip sort split start stop store sum swap take tell
+    add allocate answer apply arrange ask average begin build carry cast change check choose clip collect colour
+    compare compute convert count create cut decide decode delete describe divide draw drop embed encode end enlarge
+    enter expand explain export fetch fill find fit follow gather give go guess hash have hold invert join keep
+    label lay let list load look lower make map mark match measure merge mix move name nest normalise offer open
+    order pack parse pick place pool port predict prepare print project put raise rank read recognise reduce refuse
+    remove render repair replace report resize return run sample save say score search segment send set show skip
+    sort split start stop store strip sum swap take tell
     train translate try turn update wait warn watch write yield
     """.split()  # noqa: SIM905
 )
 """First words of functions' docstrings, in the imperative. A verb that is missing may be added; a noun may not."""
 LATER = frozenset(
     {
-        "analyses", "cli", "clip.py", "convert", "data", "files", "model", "numerics", "report", "runs",
+        "analyses", "cli", "clip.py", "data", "files", "model", "numerics", "report", "runs",
         "verify", "zeroshot.py",
     }
 )  # fmt: skip
