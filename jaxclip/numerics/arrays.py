@@ -3,8 +3,6 @@
 from dataclasses import fields
 from typing import Any
 
-import numpy as np
-
 
 def by_shapes(self: Any) -> str:
     """Show a dataclass of arrays, as its `__repr__`: each array as its shape, what is None left out."""
@@ -28,8 +26,10 @@ def counted(n: int, noun: str, plural: str | None = None) -> str:
     return f"{n:,} {noun if n == 1 else plural or f'{noun}s'}"
 
 
-def numbers(value: Any) -> np.ndarray | None:
-    """Return what an array holds; None where that is not known, as inside `jax.jit`."""
+def numbers(value: Any) -> Any:
+    """Return an array's numbers in float64; None where they are not known, as inside `jax.jit`."""
+    import numpy as np  # the command line counts too, and answers --help at once
+
     try:
         return np.asarray(value, np.float64)
     except (TypeError, ValueError):  # tracers, shapes without values, and what stands in for leaves

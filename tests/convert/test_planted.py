@@ -100,7 +100,7 @@ def test_links_within_a_results_folder_count(tmp_path, elsewhere):
 
 def test_results_nested_too_deeply_are_no_json(tmp_path):
     (tmp_path / "results.json").write_text("[" * 200_000)
-    with pytest.raises(ValueError, match="is no JSON"):
+    with pytest.raises(ValueError, match="is not JSON"):
         read_results(tmp_path)
 
 

@@ -207,7 +207,8 @@ def test_too_little_disk_is_said_before_anything_is_written(tiny, tmp_path, monk
 
 KILLED = """
 import os, sys
-from jaxclip import checkpoint, convert
+from jaxclip import convert
+from jaxclip.files import checkpoint
 checkpoint.inventory = lambda draft: os._exit(9)
 convert.convert(sys.argv[1], sys.argv[2])
 """

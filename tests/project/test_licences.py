@@ -86,7 +86,7 @@ def test_what_is_imported_is_declared_and_what_is_declared_is_imported():
 def test_what_is_shipped_of_others_is_in_the_notice():
     """Every data file is either made here, as listed, or named in NOTICE with its licence beside it."""
     made_here = {
-        "class_names.json", "prompt_templates.json", "descriptions.json", "descriptions.txt", "models.json",
+        "class_names.json", "prompt_templates.json", "descriptions.json", "descriptions.txt", "models.json", "py.typed",
         *(path.name for name in ("data/scenes/scenes_clip", "report/html/page") for path in (ROOT / "jaxclip" /
         name).iterdir()),
     }  # fmt: skip

@@ -130,7 +130,7 @@ def test_what_was_accepted_is_then_what_it_goes_on_with(clip, pictures, tmp_path
         run_pass(clip, source, out, TWO)
 
 
-@pytest.mark.parametrize("name", ["cli.py", "data/loader.py", "convert/__init__.py"])
+@pytest.mark.parametrize("name", ["cli/main.py", "runs/loader.py", "convert/__init__.py"])
 def test_the_hash_of_the_code_is_of_every_module(monkeypatch, name):
     before = program.code_hash.__wrapped__()
     assert program.code_hash.__wrapped__() == before
