@@ -10,6 +10,7 @@ from jaxclip.clip import Clip
 from jaxclip.data.text_pools import Pool, read_pool
 from jaxclip.model.head_names import parse_heads
 from jaxclip.numerics.arrays import counted
+from jaxclip.numerics.own_terms import on_own_terms
 from jaxclip.runs.inputs import open_pool, pool_embeddings
 from jaxclip.runs.run import Run
 from jaxclip.zeroshot import text_embeddings
@@ -79,6 +80,7 @@ class Proposals:
             property_of_pool(pool, name, own)
         return cls(run=run, heads=chosen, late=late, top=top, steps=steps, own=own, pool=pool)
 
+    @on_own_terms
     def shares(self, clip: Clip, properties: tuple[str, ...]) -> dict[str, PropertyShares]:
         """How much of every head each property accounts for."""
         if self.pool is None or not properties:

@@ -12,6 +12,7 @@ from jaxclip.convert import describe  # pyright: ignore[reportMissingImports]
 from jaxclip.data import text_pools
 from jaxclip.data.text_pools import Pool
 from jaxclip.numerics.arrays import counted
+from jaxclip.numerics.own_terms import on_own_terms
 from jaxclip.runs.folder import model_hash
 from jaxclip.runs.run import Run
 from jaxclip.zeroshot import text_embeddings
@@ -124,6 +125,7 @@ def open_pool(name: str | None, run: Run) -> Pool:
     return pool
 
 
+@on_own_terms
 def pool_embeddings(
     pool: Pool,
     run: Run,

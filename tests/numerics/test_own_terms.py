@@ -16,19 +16,20 @@ import jaxclip
 LIBRARY = Path(jaxclip.__file__).parent
 # What these hold is called inside of others' programs, never by a user; `plan` lowers and `verify` compares towers.
 INSIDE = {
-    "axes", "blocks", "forward", "fused", "hosts", "moment_places", "nonfinite", "ops", "pass_step",
-    "planner", "pooling", "precision", "shard_moments", "sharding", "stream",
+    "attention", "axes", "blocks", "forward", "hosts", "moment_places", "nonfinite", "ops", "plan", "pooling",
+    "precision", "sharded_moments", "sharding", "step", "stream",
 }  # fmt: skip
 INSIDE_NAMES = {
     "ablation.check_labels", "metrics.check_labels", "contributions.Readout", "contributions.assemble",
-    "collected.Collected.add", "collected.Collected.add_by", "collected.to_arrays", "collected.from_arrays",
-    "moments.Pair", "text.tokens_in", "text.visible", "text_span.sizes", "text_span.TextSpan.first",
-    "vision.forward", "vision.tokens_in",
-}  # fmt: skip
+    "component_moments.Collected.add", "component_moments.Collected.add_by", "component_moments.to_arrays",
+    "component_moments.from_arrays",
+    "moments.Pair", "text.tokens_in", "text.visible", "textspan.sizes", "textspan.TextSpan.first",
+    }  # fmt: skip
 ARRAYS = r"\b(Array|AnyArray|Images|Heatmaps|Directions)\b"
 RESULTS = r"\b(Moments|Collected|Components|Contributions|Circuits|Ends|GroupCounts|HeadState|Neighbours|Principal" \
     r"|PropertyShares|Segmentation|Segmented|SparseTexts|TextSpan)\b"  # fmt: skip
-ON_THE_HOST = {"frames", "preprocess", "pools"}
+ON_THE_HOST = {"view", "preprocess"}
+ROOMS = ("", "analyses", "analyses/segmentation", "devices", "files", "model", "numerics", "planner", "runs")
 
 
 def public_functions(module, body, prefix=""):
@@ -50,7 +51,7 @@ def computes(node):
 
 
 def computing():
-    for path in sorted(LIBRARY.glob("*.py")):
+    for path in sorted(path for room in ROOMS for path in (LIBRARY / room).glob("*.py")):
         if path.stem in INSIDE | ON_THE_HOST:
             continue
         for name, node in public_functions(path.stem, ast.parse(path.read_text(encoding="utf-8")).body):

@@ -92,13 +92,14 @@ def test_a_disk_that_fails_at_any_operation(run, pictures, tmp_path, tries):
 def test_an_image_that_a_failing_disk_hides_is_not_taken_for_unreadable(run, pictures, tmp_path, monkeypatch, code):
     opened, left, hidden = Image.open, [7], []
 
-    def open_(path, *rest, **options):
+    def open_(file, *rest, **options):
         left[0] -= 1
+        inode = os.fstat(file.fileno()).st_ino
         if left[0] == 0:
-            hidden.append(path)  # its header is looked at, and then all of it
-        if path in hidden:
-            raise OSError(code, os.strerror(code), str(path))
-        return opened(path, *rest, **options)
+            hidden.append(inode)  # its header is looked at, and then all of it
+        if inode in hidden:
+            raise OSError(code, os.strerror(code), file.name)
+        return opened(file, *rest, **options)
 
     with monkeypatch.context() as patch:
         patch.setattr(Image, "open", open_)
