@@ -26,8 +26,9 @@ def openai_towers(tensors: Mapping[str, LazyTensor]) -> Towers:
     vocab, text_width = _shape(tensors, "token_embedding.weight", 2)
     context, _ = _shape(tensors, "positional_embedding", 2)
     shared = {"embed_dim": embed_dim, "activation": "quick_gelu"}
+    size = patch * isqrt(max(n_tokens - N_PREFIX, 0))
     vision = VisionConfig(
-        image_size=(patch * isqrt(max(n_tokens - N_PREFIX, 0)),) * 2,
+        image_size=(size, size),
         patch_size=(patch, patch),
         n_layers=_count(tensors, "visual.transformer.resblocks"),
         mlp_dim=_shape(tensors, "visual.transformer.resblocks.0.mlp.c_fc.weight", 2)[0],

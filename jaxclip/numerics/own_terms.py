@@ -68,7 +68,7 @@ def nan_is_a_value(function: Function) -> Function:
     @wraps(function)
     def run(*arguments: Any, **options: Any) -> Any:
         with ExitStack() as terms:
-            if jax.config.jax_debug_nans or jax.config.jax_debug_infs:
+            if any(getattr(jax.config, name) for name in ("jax_debug_nans", "jax_debug_infs")):
                 terms.enter_context(jax.debug_nans(False))
                 terms.enter_context(jax.debug_infs(False))
             return function(*arguments, **options)

@@ -190,7 +190,7 @@ def test_means_of_a_run_without_a_bank_are_over_all_its_images(run, held_out, tm
         (("--label", "bird"), "--property, or --heads"),
         (("--label", "bird", "--heads", "6.0"), "no head 6.0 in a model of 6 layers of 4 heads"),
         (("--label", "bird", "--heads", "five"), "layer.head"),
-        (("--label", "bird", "--heads", "0.0,1.0,2.0,3.0,4.0", "--late", "1"), "--late 1 layers, which have 4"),
+        (("--label", "bird", "--heads", "0.0,1.0,2.0,3.0,4.0", "--late", "1"), "--late 1, which have 4"),
         (("--label", "bird", "--heads", "5.0", "--late", "7"), "late must be 1 to 6"),
         (("--label", "bird", "--property", "background", "--top", "17"), "top must be 1 to 16"),
         (("--label", "bird", "--property", "background", "--steps", "33"), "between 1 and the rank, 32; got 33"),

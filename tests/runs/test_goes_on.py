@@ -242,7 +242,7 @@ def test_data_that_moved_go_on_when_they_are_said_to_be_the_same(clip, data, tmp
     copy = shutil.copytree(data.parent, tmp_path / "copy") / "list.csv"
     options = {"contents": True} if how == "contents" else {"accept": ("files",)}
     if how == "accept":
-        with pytest.raises(ValueError, match=r"if they are copies of the same, pass accept=\('files',\)"):
+        with pytest.raises(ValueError, match=r"if it is a copy of the same, pass accept=\('files',\)"):
             run_pass(clip, open_data(copy), out, TWO)
     run = run_pass(clip, open_data(copy), out, TWO, **options)
     assert run.names == whole.names
