@@ -49,12 +49,12 @@ def start(model, pictures, tmp_path_factory):
     """Begins or goes on with a pass on n hosts: exit status of each, what it said, and how long the last outlived the
     first."""
 
-    def run(out, n, signals=(), devices=1, before=()):
+    def run(out, n, signals=(), devices=1, before=(), data=pictures):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         command = [sys.executable, Path(host_worker.__file__)]
-        options = ["run", model, pictures, "--out", out, "--batch", small_pass.BATCH, "--by", "label", "group"]
+        options = ["run", model, data, "--out", out, "--batch", small_pass.BATCH, "--by", "label", "group"]
         options += ["--bank", "--save-every", 0, "--threads", 1]
         flags = f"--xla_force_host_platform_device_count={devices}"
         environment = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": flags}
@@ -179,6 +179,21 @@ def test_an_error_on_one_host_is_told_on_all(start, tmp_path):
     _, status, said = start(tmp_path / "run", 3)
     assert status == [1, 1, 1], said
     assert all("a pass of 4 parts cannot be shared by 3 hosts, only by 1, 2, 4" in only_line(line) for line in said)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("by", [0, 1])
+@pytest.mark.parametrize(("reader", "number"), [(0, 10), (1, 17)])
+def test_a_picture_replaced_in_mid_pass_is_named_on_both(start, pictures, tmp_path, reader, number, by):
+    """Number 10 is read by host 0 and number 17 by host 1, both in the last steps."""
+    data = shutil.copytree(pictures.parent, tmp_path / "data") / pictures.name
+    path = data.parent / data.read_text().splitlines()[1 + number].split(",")[0]
+    apart, status, said = start(tmp_path / "run", 2, {by: f"REPLACE@1@{path}"}, data=data)
+    assert status == [1, 1], said  # not 75: starting again would meet the same
+    assert apart < 40
+    changed = rf"{re.escape(str(path))} has changed .* since the pass began"
+    assert re.search(rf"jaxclip: {changed}", only_line(said[reader]))
+    assert re.search(rf"jaxclip: host {reader} stopped: {changed}", only_line(said[1 - reader]))
 
 
 @pytest.mark.nightly

@@ -21,7 +21,7 @@ import os, signal, sys, time
 import jax
 import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
-from jaxclip import cluster, hosts, sharding
+from jaxclip.devices import cluster, hosts, sharding
 
 fault, port, n, host = sys.argv[1], sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
 cluster.HEARTBEAT = 5

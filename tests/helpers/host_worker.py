@@ -1,4 +1,5 @@
 """`jaxclip` as one of several hosts, which sends itself a signal after a step: python host_worker.py TERM@2 run ...
+or puts another picture in the place of one: REPLACE@2@PICTURE.
 
 A lost host is missed after 5 seconds, not 30.
 """
@@ -7,10 +8,17 @@ import os
 import signal
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 
 from jaxclip.cli.main import main
 from jaxclip.devices import cluster
 from jaxclip.report import progress
+
+
+def replace(path):
+    new = path.with_suffix(".new")
+    new.write_bytes(path.read_bytes()[::-1])
+    new.replace(path)
 
 
 @contextmanager
@@ -20,12 +28,12 @@ def bar(title):
     def update(done, total):
         seen.append(done)
         if len(seen) == int(step or 0):
-            os.kill(os.getpid(), getattr(signal, f"SIG{name}"))
+            replace(Path(path)) if name == "REPLACE" else os.kill(os.getpid(), getattr(signal, f"SIG{name}"))
 
     yield update
 
 
 if __name__ == "__main__":
-    name, _, step = sys.argv[1].partition("@")
+    name, step, path = (*sys.argv[1].split("@", 2), "", "")[:3]
     cluster.HEARTBEAT, progress.bar = 5, bar
     main(sys.argv[2:])
