@@ -13,7 +13,7 @@ FLOORS = (
 """From the ground up, as docs/architecture.md draws them. A room imports what lies below it, and of its own floor
 itself alone."""
 FLOOR = {room: height for height, rooms in enumerate(FLOORS) for room in rooms.split()}
-APART = {"helpers", "fuzz", "golden", "parity", "project", "__pycache__"}
+APART = {"helpers", "fuzz", "golden", "parity", "project", "typings", "__pycache__"}
 """Folders of tests/ that are no room of the library's."""
 
 
