@@ -142,8 +142,7 @@ def label_share(by_label: Moments, basis: Float[AnyArray, "*heads unit embed"] |
     Args:
       by_label: one set of moments a value, on the leading axis, the heads' axes after it.
       basis: from the heads' coordinates to the joint space (`jaxclip.model.head_coordinates.head_matrices`), the same
-      for every value;
-        None where samples lie in the joint space.
+        for every value; None where samples lie in the joint space.
     """
     by_label = replace(by_label, basis=None)
     return in_double(partial(_label_share), by_label, None if basis is None else jnp.asarray(basis))

@@ -97,8 +97,7 @@ def run_pass(
       out: a folder for the run; of several hosts all must see it.
       options: what to leave there.
       mesh: devices to run on, from `jaxclip.devices.sharding.make_mesh`; by default all there are, each with its own
-      part of
-        every batch.
+        part of every batch.
       model: where commands find the model, for a Clip that does not know.
       data: where they find the images, for a source that was not opened by `open_data`.
       save_every: seconds between saved states, the most work that an interruption costs.
@@ -108,8 +107,7 @@ def run_pass(
       disk: GiB that the run may take on disk; by default what is free.
       contents: compare files by what they hold, not by size, time and inode; reads each of them three times.
       accept: what may differ when a pass goes on (see `jaxclip.runs.goes_on`): "code" of jaxclip, "machine", or "files"
-      that
-        were copied or moved.
+        that were copied or moved.
       progress: called after every step with the number of images seen and of all.
       stop: asked after every step; True on any host saves on all of them and stops there.
 

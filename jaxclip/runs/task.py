@@ -49,9 +49,8 @@ def run_classes(
       run: with labels.
       kind: of label; of the scenes, a factor.
       classes: a file of one class a line, matched as `jaxclip.data.class_files.match_classes` does. Default: the
-      label's
-        own names, put in words as `jaxclip.data.class_names.readable` does; a factor of the scenes has prompts of its
-        own.
+        label's own names, put in words as `jaxclip.data.class_names.readable` does; a factor of the scenes has prompts
+        of its own.
       templates: a file of one prompt a line with {} where the class goes, or {a} where it goes with its article; or
         the name of a shipped list, such as "general". Default: "a photo of {a}."
 
