@@ -49,7 +49,7 @@ def read(
         checkpoint's own.
       key: where in a file the CLIP is, such as "state_dict_ema" or "state_dict.model", for files that hold several, or
         other weights beside it.
-      offline: of the hub only what its cache holds, for any name; for names that come out of a file.
+      offline: take from the hub only what its cache holds; set it for names that come out of a file.
 
     Raises:
       FileNotFoundError: nothing is there.
@@ -138,7 +138,9 @@ def _provenance(source: Source, settled: Settled, tokenizer: TokenizerSource, dt
         "commit": commit,
         "layout": source.format.name,
         "weights": [{"file": path.name, "bytes": path.stat().st_size} for path in source.files],
-        "options": {name: {"value": claim.value, "why": claim.words} for name, claim in claims.items()},
+        "options": {
+            name: {"value": claim.value, "by": claim.source, "why": claim.words} for name, claim in claims.items()
+        },
         "versions": {name: version(name) for name in ("jaxclip", "jax", "numpy", "orbax-checkpoint")},
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }

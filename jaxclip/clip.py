@@ -141,7 +141,7 @@ def load(
       dtype: what weights are kept and multiplied in; sums, softmax and LayerNorm statistics stay float32.
       precision: how float32 products are formed on accelerators; "highest" is true float32.
       image_size: run at another input size, with resized position embeddings.
-      offline: of the hub only what its cache holds, whatever the name; for names that stand in somebody's file.
+      offline: take from the hub only what its cache holds; set it for names that come out of a file.
       options: what a source cannot say of itself, as `jaxclip.convert.read` takes it (`like`, `model`, ...).
 
     Raises:

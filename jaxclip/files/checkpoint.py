@@ -158,7 +158,27 @@ def load(folder: str | Path, *, shardings: Mapping[str, Any] | None = None, dtyp
     check_files(folder, manifest)
     config, tokenizer = described(folder)
     params = read_weights(folder / WEIGHTS, config, shardings or {}, dtype)
-    return Checkpoint(config, params, tokenizer, read_json(folder / PROVENANCE))
+    return Checkpoint(config, params, tokenizer, provenance(folder))
+
+
+def provenance(folder: Path) -> dict[str, Any]:
+    """Read where a checkpoint's weights come from and what was decided on the way, as `jaxclip.convert` wrote it.
+
+    Raises:
+      ValueError: something in it is of another kind; what is missing is left out.
+    """
+    told = read_json(folder / PROVENANCE)
+    options, weights = told.get("options", {}), told.get("weights", [])
+    words = [told.get(name) for name in ("source", "repository", "commit", "layout")]
+    if not (
+        isinstance(options, dict)
+        and isinstance(weights, list)
+        and all(isinstance(one, dict) for one in (*options.values(), *weights))
+        and all(isinstance(one.get("file"), str) for one in weights)
+        and all(word is None or isinstance(word, str) for word in words)
+    ):
+        raise ValueError(f"{folder / PROVENANCE} says nothing of where a model comes from; convert it again.")
+    return told
 
 
 def described(folder: Path) -> tuple[ClipConfig, TokenizerSource]:

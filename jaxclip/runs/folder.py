@@ -274,17 +274,20 @@ def _says_enough(info: Mapping[str, Any]) -> bool:
     """Whether what readers rely on is there and of its kind; a run may have been made by anybody."""
     try:
         data, options = info["data"], info["options"]
-        ClipConfig.from_dict(info["model"]["config"])
+        model = info["model"]
+        ClipConfig.from_dict(model["config"])
+        Compute(**model["compute"])
         counts = [data["n_images"], options["batch"], info["order"]["parts"], info["order"]["steps"]]
         names = [name for some in data["label_names"].values() for name in some]
-        words = [info["model"]["source"], data["source"], data["kind"], options["units"], data.get("split", ""), *names]
+        words = [model["source"], model["name"], model["hash"], info["device"], *info["versions"].values()]
+        words += [data["source"], data["kind"], options["units"], data.get("split", ""), *names]
         return (
             all(type(n) is int and 0 < n < 2**40 for n in counts)
             and options["batch"] % info["order"]["parts"] == 0
             and info["order"].keys() == {"parts", "steps"}
             and all(isinstance(word, str) for word in words)
             and all(isinstance(some, list) for some in data["label_names"].values())
-            and all(isinstance(options[name], bool) for name in ("moments", "apply_exif"))
+            and all(isinstance(options[name], bool) for name in ("moments", "bank", "apply_exif"))
             and isinstance(options["by"], list)
             and set(options["by"]) <= set(data["label_names"])
         )

@@ -77,12 +77,12 @@ def origin(source: str | Path) -> str | Path:
     anything else as it is."""
     if not checkpoint.is_checkpoint(source):
         return source
-    told = checkpoint.read_json(Path(source) / checkpoint.PROVENANCE)
-    options = told["options"]
-    passed = [name for name in options if str(options[name].get("why")).startswith("passed as")]
-    if passed or "key" in options or options["dtype"]["value"] != "float32":
+    told = checkpoint.provenance(Path(source))
+    options = {"dtype": {}, **told.get("options", {})}
+    passed = [name for name, one in options.items() if name != "dtype" and one.get("by", "caller") == "caller"]
+    if passed or "key" in options or options["dtype"].get("value") != "float32" or not told.get("weights"):
         return source
-    place = Path(str(told["source"]).removeprefix("local-dir:")).expanduser()
+    place = Path(str(told.get("source")).removeprefix("local-dir:")).expanduser()
     files = [(weights["file"], weights.get("sha256")) for weights in told["weights"]]
     if told.get("commit"):
         from huggingface_hub import try_to_load_from_cache

@@ -299,3 +299,17 @@ def test_converting_a_large_file_peaks_near_its_size(tmp_path):
     )
     assert ran.returncode == 0, ran.stderr
     assert int(ran.stdout) < 1.5 * size
+
+
+@pytest.mark.parametrize(
+    "told", [{"options": []}, {"options": {"dtype": 3}}, {"weights": {}}, {"weights": [{"file": 3}]}, {"source": {}}]
+)
+def test_where_a_model_comes_from_is_told_in_one_way(tmp_path, told):
+    """Somebody else's folder may say anything, with checksums for it; what is not said is left out."""
+    path = tmp_path / "provenance.json"
+    path.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=r"provenance\.json says nothing of where a model comes from"):
+        checkpoint.provenance(tmp_path)
+    for few in ({}, {"source": "test", "repository": None}):
+        path.write_text(json.dumps(few))
+        assert checkpoint.provenance(tmp_path) == few

@@ -49,8 +49,6 @@ def apart(arguments):
 
 
 def work():
-    if sys.argv[1:] == ["imported"]:
-        pass
     shim = ctypes.CDLL(None)
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import command
 import jax
 import numpy as np
 import pytest
@@ -80,6 +81,24 @@ def error_of(folder, said):
         return str(error)
     assert all(np.array_equal(one, two) for one, two in zip(now, said, strict=True))
     return None
+
+
+@pytest.mark.parametrize(
+    ("part", "said"),
+    [
+        ("model", {"name": 3}), ("model", {"hash": None}), ("model", {"compute": {"dtype": "int8"}}),
+        ("model", {"compute": [1]}), ("options", {"bank": "yes"}), ("versions", {"jax": [1]}), (None, {"device": {}}),
+        (None, {"versions": "1.2"}),
+    ],
+)  # fmt: skip
+def test_what_a_run_says_of_itself_is_of_its_kind(run, tmp_path, part, said):
+    """Somebody else's run may say anything and have checksums for it."""
+    info = json.loads((run.folder / "run.json").read_text())
+    whole = {} if part is None else {part: info[part] | said}
+    folder = command.with_info(run.folder, tmp_path / "run", "data")
+    command.say(folder, info | (said if part is None else whole))
+    with pytest.raises(ValueError, match=r"run\.json is damaged \(it does not say all of a run\)"):
+        jaxclip.open_run(folder)
 
 
 FILES = [

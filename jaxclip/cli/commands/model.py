@@ -69,10 +69,9 @@ class Convert:
                 overwrite=self.overwrite,
             )  # fmt: skip
         from jaxclip.files import checkpoint
-        from jaxclip.files.atomic import read_json
         from jaxclip.report.recognised import recognised
 
-        provenance = read_json(folder / checkpoint.PROVENANCE)
+        provenance = checkpoint.provenance(folder)
         found = recognised(checkpoint.described(folder)[0], provenance)
         for name, what in found.items():
             say(f"{name + ':':<15} {what}")

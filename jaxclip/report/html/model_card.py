@@ -8,7 +8,6 @@ from jaxclip import verify
 from jaxclip.clip import Clip
 from jaxclip.data.text_pools import Pool
 from jaxclip.files import checkpoint
-from jaxclip.files.atomic import read_json
 from jaxclip.numerics.arrays import counted
 from jaxclip.runs.run import Run
 
@@ -59,7 +58,7 @@ def with_smells(said: dict[str, Any], smells: Sequence[str]) -> dict[str, Any]:
 def provenance(source: str) -> dict[str, Any]:
     """What was decided when a checkpoint was read: from its folder if it was converted, else by reading it again."""
     if checkpoint.is_checkpoint(source):
-        return read_json(Path(source) / checkpoint.PROVENANCE)
+        return checkpoint.provenance(Path(source))
     from jaxclip.convert import read  # pyright: ignore[reportMissingImports]
 
     return read(source)[3]
