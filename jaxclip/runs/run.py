@@ -1,11 +1,10 @@
 """A run's folder from the reading side."""
 
 import hashlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import ZIP_STORED
 
 import jax.numpy as jnp
 import numpy as np
@@ -14,37 +13,17 @@ from jaxtyping import Array, Float, Int
 from jaxclip.config import ClipConfig
 from jaxclip.data.source import UNLABELLED
 from jaxclip.files.array_files import read_array
-from jaxclip.files.plain import is_there, open_plain, read_bytes
-from jaxclip.files.strict_json import parse_object
+from jaxclip.files.plain import is_there, read_bytes
 from jaxclip.model.components import Components
 from jaxclip.model.head_coordinates import HeadState
 from jaxclip.numerics.arrays import counted
 from jaxclip.numerics.own_terms import nan_is_a_value, on_own_terms
 from jaxclip.runs.bank import Bank, label_path, row_shapes
-from jaxclip.runs.component_moments import Collected, from_arrays
-from jaxclip.runs.folder import BANK, IMAGES, LINES, MATRICES, RUN, STATE, check_unchanged, damaged, read_info
-from jaxclip.runs.goes_on import changes_of
+from jaxclip.runs.component_moments import Collected
+from jaxclip.runs.folder import BANK, IMAGES, LINES, MATRICES, RUN, check_unchanged, damaged, read_info
 from jaxclip.runs.image_list import read_image_lines
 from jaxclip.runs.order import Order
-
-ALL = "all"
-"""The moments of every image, beside those by kind of label."""
-
-
-@dataclass(frozen=True)
-class State:
-    """How far a pass is: batches that are kept, what they take in the list of images, and their moments.
-
-    `checksums` are SHA-256 of every file of the run but this state, whose parts have their own, and the blocks of a
-    bank, which have theirs; that of the list of images is of its first `n_bytes`. `changes` are what differed when the
-    pass went on with `accept` (see `jaxclip.runs.goes_on`), each with the number of batches before it.
-    """
-
-    n_batches: int
-    n_bytes: int
-    moments: dict[str, Collected]
-    checksums: dict[str, str]
-    changes: list[dict[str, Any]] = field(default_factory=list)
+from jaxclip.runs.state import ALL, State, by_key, read_state
 
 
 @dataclass(frozen=True)
@@ -304,47 +283,3 @@ def find_run(folder: str | Path) -> Run:
     if not is_there(folder / RUN):
         raise FileNotFoundError(f"{folder} is no run: it has no {RUN}. Make one with `jaxclip run MODEL DATA --out`.")
     return Run(folder, read_info(folder))
-
-
-def read_state(folder: Path, info: dict[str, Any]) -> State:
-    """The last saved state, or that of a run that has just begun.
-
-    Raises:
-      ValueError: the file is damaged, or run.json is not the one it was saved beside.
-    """
-    if not is_there(folder / STATE):
-        return State(0, 0, _empty(info), {})
-    try:
-        with open_plain(folder / STATE) as file, np.load(file) as held:
-            if any(part.compress_type != ZIP_STORED for part in held.zip.infolist()):  # could be any number of bytes
-                raise ValueError("it is compressed")
-            if part := held.zip.testzip():
-                raise ValueError(f"the checksum of its part {part} is not that of what was written")
-            arrays = dict(held)
-        said = parse_object(arrays["checksums"].tobytes())
-        counts = int(arrays["n_batches"]), int(arrays["n_bytes"])
-        changes = changes_of(arrays)
-        checksum_of_run = said[RUN]
-    except Exception as error:  # a damaged archive can raise nearly anything
-        raise ValueError(f"{folder / STATE} is damaged ({error}); delete {folder} and run it again.") from error
-    # Before anything is made of what run.json says.
-    check_unchanged(folder, {RUN: checksum_of_run})
-    try:
-        moments = from_arrays(lambda: _empty(info), arrays)
-    except (ValueError, TypeError, OverflowError) as error:  # sizes that no array can have are the latter two
-        raise ValueError(f"{folder / STATE} is not of the run that {RUN} describes ({error}).") from error
-    return State(*counts, moments, said, changes)
-
-
-def by_key(kind: str) -> str:
-    """Where moments by a kind of label stand among a run's moments."""
-    return f"by/{kind}"
-
-
-def _empty(info: dict[str, Any]) -> dict[str, Collected]:
-    if not info["options"]["moments"]:
-        return {}
-    config = ClipConfig.from_dict(info["model"]["config"]).vision
-    names = info["data"]["label_names"]
-    apart = {by_key(kind): Collected.zero(config, len(names[kind])) for kind in info["options"]["by"]}
-    return {ALL: Collected.zero(config)} | apart

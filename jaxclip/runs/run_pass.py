@@ -60,8 +60,9 @@ from jaxclip.runs.moment_places import place_moments
 from jaxclip.runs.options import PassOptions as PassOptions
 from jaxclip.runs.order import Order
 from jaxclip.runs.program import PARTS
-from jaxclip.runs.run import Run, State, by_key, open_run, read_state
+from jaxclip.runs.run import Run, open_run
 from jaxclip.runs.size import MEMORY, check_size
+from jaxclip.runs.state import State, by_key, read_state
 from jaxclip.runs.step import step
 
 

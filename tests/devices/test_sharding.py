@@ -21,9 +21,9 @@ from jaxclip.data.open_data import open_data
 from jaxclip.devices import sharding
 from jaxclip.numerics.moments import Moments, combined
 from jaxclip.planner.work import work
-from jaxclip.runs.run import by_key
 from jaxclip.runs.run_pass import run_pass
 from jaxclip.runs.sharded_moments import summed
+from jaxclip.runs.state import by_key
 
 MESHES = tuple(mesh_worker.MESHES)
 
